@@ -1,0 +1,80 @@
+"""Exact tiled inference of fully convolutional networks over images of any size.
+
+The public names are loaded when first used, so that importing gigafcn costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gigafcn.analysis import Footprint, analyze
+    from gigafcn.errors import (
+        GigafcnError,
+        ModelError,
+        NonLocalError,
+        RunError,
+        SlideError,
+        UsageError,
+    )
+    from gigafcn.model.loading import LoadedModel, load_model
+    from gigafcn.output.opening import open_map
+    from gigafcn.progress import Progress
+    from gigafcn.run import PlanReport, Result, infer, plan
+    from gigafcn.slide.opening import open_slide
+
+_HOMES = {
+    "Footprint": "gigafcn.analysis",
+    "GigafcnError": "gigafcn.errors",
+    "LoadedModel": "gigafcn.model.loading",
+    "ModelError": "gigafcn.errors",
+    "NonLocalError": "gigafcn.errors",
+    "PlanReport": "gigafcn.run.report",
+    "Progress": "gigafcn.progress",
+    "Result": "gigafcn.run.inference",
+    "RunError": "gigafcn.errors",
+    "SlideError": "gigafcn.errors",
+    "UsageError": "gigafcn.errors",
+    "analyze": "gigafcn.analysis",
+    "infer": "gigafcn.run.inference",
+    "load_model": "gigafcn.model.loading",
+    "open_map": "gigafcn.output.opening",
+    "open_slide": "gigafcn.slide.opening",
+    "plan": "gigafcn.run.report",
+}
+
+__all__ = [
+    "Footprint",
+    "GigafcnError",
+    "LoadedModel",
+    "ModelError",
+    "NonLocalError",
+    "PlanReport",
+    "Progress",
+    "Result",
+    "RunError",
+    "SlideError",
+    "UsageError",
+    "analyze",
+    "infer",
+    "load_model",
+    "open_map",
+    "open_slide",
+    "plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home module."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names."""
+    return sorted(__all__)

@@ -1,0 +1,50 @@
+"""What can go wrong, as one small family of errors.
+
+Every error that gigafcn raises on purpose derives from :class:`GigafcnError` and from the
+builtin a Python user would expect.  ``exit_code`` is what the command line returns for it.
+A message is one line: what failed, where, the value with its unit, the limit, the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GigafcnError(Exception):
+    """Base of all errors raised by gigafcn."""
+
+    exit_code: ClassVar[int] = 5
+
+
+class UsageError(GigafcnError, ValueError):
+    """The request itself cannot be carried out: bad option, output exists, budget too small."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SlideError(GigafcnError, OSError):
+    """The input image cannot be opened or does not fit the model."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class ModelError(GigafcnError, ValueError):
+    """The model is missing, of the wrong kind, or not trusted."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class NonLocalError(ModelError):
+    """Tiling this model cannot be exact; the message names layer, op and reason."""
+
+
+class RunError(GigafcnError, RuntimeError):
+    """The run failed while computing, reading or writing."""
+
+    exit_code: ClassVar[int] = 5
+
+
+class Preempted(GigafcnError, RuntimeError):
+    """SIGTERM arrived; the run stopped in good order."""
+
+    exit_code: ClassVar[int] = 75

@@ -1,0 +1,33 @@
+"""What a run tells its caller while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One report of a run's progress, handed to the ``progress=`` callback."""
+
+    stage: str
+    """What is being done: "compute", then "pyramid"."""
+
+    tiles_done: int
+    """Tiles finished so far."""
+
+    tiles: int
+    """Tiles of this stage."""
+
+    pixels_done: int
+    """Map pixels finished so far; grows within a tile, strip by strip."""
+
+    pixels: int
+    """Map pixels of this stage."""
+
+    seconds: float
+    """Seconds since the stage began."""
+
+
+ProgressCallback = Callable[[Progress], None]
+"""Called from the run's own thread; must return quickly."""

@@ -1,0 +1,28 @@
+"""Fixtures that several rooms of the tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "dev", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+REAL_SLIDE = "CMU-1-Small-Region.svs"
+
+
+@pytest.fixture(scope="session")
+def real_slide() -> Path:
+    """Path of the real slide, from GIGAFCN_TEST_DATA or the folder beside the checkout."""
+    root = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("GIGAFCN_TEST_DATA", root.parent / "shared" / "data"))
+    path = folder / REAL_SLIDE
+    if not path.is_file():
+        pytest.skip(f"{REAL_SLIDE} is not in {folder}; set GIGAFCN_TEST_DATA to its folder")
+    return path
