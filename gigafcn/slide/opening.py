@@ -1,0 +1,157 @@
+"""Which backend reads a given image.
+
+Arrays and open slides are taken as they are.  A path is looked at, not believed by its extension:
+directories by what they hold, files by their first bytes.  TIFFs are first checked to be complete;
+those that OpenSlide knows as a scanner's go to OpenSlide, all others to tifffile, so that
+generic pyramids keep their 16 bits and channels.  What cannot be read is refused here, with the
+reason, before a model is loaded or an output touched.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import zarr
+
+from gigafcn.errors import SlideError
+from gigafcn.slide.array import ArraySlide
+from gigafcn.slide.openslide import OpenSlideSlide, detect_vendor
+from gigafcn.slide.picture import is_picture, open_picture
+from gigafcn.slide.protocol import Pixels, Slide
+from gigafcn.slide.tiff import TiffSlide
+from gigafcn.slide.tiff_directory import check_tiff
+from gigafcn.slide.zarr import ZarrSlide, open_zarr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Source: TypeAlias = str | os.PathLike[str] | Pixels | zarr.Array[Any] | zarr.Group | Slide
+"""What :func:`open_slide` accepts."""
+
+READABLE = (
+    "SVS, NDPI, MRXS, SCN, BIF and DICOM slides, TIFF, BigTIFF and OME-TIFF, "
+    "Zarr and OME-Zarr, PNG, JPEG, WebP, BMP"
+)
+"""What a path may be, for messages."""
+
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
+_MOST_TRIED = 16
+"""Files of a directory that are shown to OpenSlide, which needs one of a DICOM slide's."""
+
+
+def open_slide(source: Source) -> Slide:
+    """Open an image of any supported kind.
+
+    Parameters
+    ----------
+    source
+        Path or URL, numpy array (y, x) or (y, x, c), Zarr array or OME-Zarr group, or a slide,
+        which is returned as it is.
+
+    Returns
+    -------
+    Slide
+        Open; close it when done.
+
+    Raises
+    ------
+    SlideError
+        If it cannot be opened; the message says why and what to do.
+
+    Examples
+    --------
+    >>> open_slide(np.zeros((64, 48, 3), np.uint8)).levels
+    (Level(shape=(64, 48), downsample=(1.0, 1.0)),)
+    """
+    if isinstance(source, np.ndarray):
+        return ArraySlide(source)
+    if isinstance(source, zarr.Array | zarr.Group):
+        return ZarrSlide(source)
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        if "://" in text:
+            return open_zarr(text, name=_stem(text.rstrip("/").rsplit("/", 1)[-1]))
+        return _open_path(Path(text).expanduser())
+    if isinstance(source, Slide):
+        return source
+    raise SlideError(
+        f"cannot open a {type(source).__name__} as a slide; give a path, a numpy array (y, x, c) "
+        f"or a Zarr array"
+    )
+
+
+def _open_path(path: Path) -> Slide:
+    """Open a file or directory."""
+    try:
+        if path.is_dir():
+            return _open_directory(path)
+        if not path.exists():
+            raise SlideError(f"{path}: no such file{_suggestion(path)}")
+        with path.open("rb") as file:
+            head = file.read(16)
+        return _open_file(path, head)
+    except SlideError:
+        raise
+    except OSError as error:
+        raise SlideError(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def _open_file(path: Path, head: bytes) -> Slide:
+    """Open a file by its first bytes."""
+    name = _stem(path.name)
+    is_tiff = head.startswith(_TIFF_HEADS)
+    vendor = detect_vendor(path)
+    if vendor is not None and vendor != "generic-tiff":
+        if is_tiff:
+            check_tiff(path)
+        return OpenSlideSlide(path, name=name)
+    if is_tiff:
+        return TiffSlide(path, name=name)
+    if is_picture(head):
+        return open_picture(path, name=name)
+    what = "is empty" if not head else "is not an image that gigafcn knows"
+    raise SlideError(f"{path} {what}; it reads {READABLE}")
+
+
+def _open_directory(path: Path) -> Slide:
+    """Open a Zarr store, or a directory with the files of one slide."""
+    name = _stem(path.resolve().name)
+    if any((path / file).is_file() for file in _ZARR_FILES):
+        return open_zarr(str(path), name=name)
+    files = sorted(child for child in path.iterdir() if child.is_file())[:_MOST_TRIED]
+    for file in files:
+        if detect_vendor(file) == "dicom":
+            return OpenSlideSlide(file, name=name)
+    raise SlideError(
+        f"{path} is a directory that holds neither a Zarr image ({', '.join(_ZARR_FILES)}) nor a "
+        f"DICOM slide; give the path of a slide, or of a finished Zarr image"
+    )
+
+
+def _suggestion(path: Path) -> str:
+    """The nearest name in the folder, or that there is no such folder."""
+    if not path.parent.is_dir():
+        return f", and no such directory {path.parent}"
+    try:
+        names: Iterable[str] = [child.name for child in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, list(names), n=1)
+    return f"; did you mean {path.with_name(close[0])}?" if close else f" in {path.parent}"
+
+
+def _stem(filename: str) -> str:
+    """A file's name without its extension, nor the ".ome" before it.
+
+    Examples
+    --------
+    >>> _stem("case 7.ome.tiff")
+    'case 7'
+    """
+    stem = Path(filename).stem
+    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem

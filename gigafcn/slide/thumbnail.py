@@ -1,0 +1,129 @@
+"""How a picture of a whole slide is made in bounded memory.
+
+The coarsest level that is still as large as wanted (the finest when none is) is reduced by a whole
+factor: each pixel of the thumbnail is the mean of a block.  The level is read in bands of whole
+blocks, so memory is bounded however large the slide.  Of levels above 2^28 px only some rows of
+each block are read: enough for a first look, and much faster where rows can be read apart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gigafcn.errors import UsageError
+from gigafcn.geometry import Box
+
+if TYPE_CHECKING:
+    from gigafcn.slide.protocol import Pixels, Slide
+
+_BAND_BYTES = 16 << 20
+_WHOLE_PX = 1 << 28
+"""Largest level of which every pixel is read."""
+_ROWS_READ = 8
+"""Rows of each block that are read of larger levels."""
+_PERCENTILES = (0.5, 99.5)
+
+
+def read_thumbnail(slide: Slide, max_px: int = 1024) -> Pixels:
+    """Small RGB picture of a slide, its longer side at most ``max_px``.
+
+    uint8 values are shown as they are; others are stretched between their percentiles 0.5 and
+    99.5, together for three channels, else each by itself.  One channel is shown grey, of more
+    than three the first three.
+
+    Parameters
+    ----------
+    slide
+        Any open slide.
+    max_px
+        Longest side of the picture, at least 1 px.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x, 3) uint8.
+
+    Raises
+    ------
+    UsageError
+        If ``max_px`` is below 1.
+
+    Examples
+    --------
+    >>> from gigafcn.slide.array import ArraySlide
+    >>> read_thumbnail(ArraySlide(np.zeros((100, 50), np.uint8)), max_px=10).shape
+    (10, 5, 3)
+    """
+    if max_px < 1:
+        raise UsageError(f"a thumbnail needs at least 1 px, got max_px={max_px}")
+    enough = [n for n, level in enumerate(slide.levels) if max(level.shape) >= max_px]
+    level = max(enough, default=0)
+    means = _reduced(slide, level, -(-max(slide.levels[level].shape) // max_px))
+    return _rgb(means, slide.dtype)
+
+
+def _reduced(slide: Slide, level: int, factor: int) -> Pixels:
+    """Block means of a level, (y, x, c) float32."""
+    height, width = slide.levels[level].shape
+    rows_out = -(-height // factor)
+    sampled = height * width > _WHOLE_PX and factor > _ROWS_READ
+    rows = _ROWS_READ if sampled else factor
+    row_bytes = width * slide.channels * max(4, slide.dtype.itemsize)
+    per_band = 1 if sampled else max(1, _BAND_BYTES // (row_bytes * factor))
+    out = np.empty((rows_out, -(-width // factor), slide.channels), np.float32)
+    for first in range(0, rows_out, per_band):
+        last = min(first + per_band, rows_out)
+        top, bottom = first * factor, min(last * factor, height)
+        if sampled:
+            top += max(0, (bottom - top - rows) // 2)
+            bottom = min(bottom, top + rows)
+        out[first:last] = _block_means(slide, level, Box(top, 0, bottom, width), (rows, factor))
+    return out
+
+
+def _block_means(slide: Slide, level: int, band: Box, block: tuple[int, int]) -> Pixels:
+    """Means over blocks of a band, read in pieces of bounded size; edge blocks may be smaller."""
+    rows, columns = block
+    row_bytes = band.y.size * slide.channels * max(4, slide.dtype.itemsize)
+    step = columns * max(1, _BAND_BYTES // (row_bytes * columns))
+    pieces = []
+    for x in range(0, band.x1, step):
+        pixels = slide.read(band._replace(x0=x, x1=min(x + step, band.x1)), level)
+        sums = np.add.reduceat(pixels.astype(np.float32), range(0, pixels.shape[0], rows), axis=0)
+        sums = np.add.reduceat(sums, range(0, pixels.shape[1], columns), axis=1)
+        pieces.append(
+            sums
+            / _counts(pixels.shape[0], rows)[:, np.newaxis, np.newaxis]
+            / _counts(pixels.shape[1], columns)[:, np.newaxis]
+        )
+    return np.concatenate(pieces, axis=1)
+
+
+def _counts(size: int, block: int) -> Pixels:
+    """Entries of each block along an axis."""
+    starts = np.arange(0, size, block)
+    return np.minimum(starts + block, size) - starts
+
+
+def _rgb(means: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
+    """Choose three channels and bring them to uint8."""
+    shown = means[..., :3]
+    if dtype != np.uint8:
+        shown = _stretched(shown)
+    shown = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+    if shown.shape[2] == 1:
+        return np.repeat(shown, 3, axis=2)
+    missing = 3 - shown.shape[2]
+    return np.pad(shown, ((0, 0), (0, 0), (0, missing)))
+
+
+def _stretched(means: Pixels) -> Pixels:
+    """Map the percentiles to 0 and 255."""
+    finite = np.nan_to_num(means, nan=0.0, posinf=0.0, neginf=0.0)
+    axis = None if means.shape[2] == 3 else (0, 1)
+    low, high = np.percentile(finite, _PERCENTILES, axis=axis)
+    span = np.where(high > low, high - low, 1.0)
+    stretched: Pixels = (finite - low) / span * 255.0
+    return stretched

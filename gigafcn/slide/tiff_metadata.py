@@ -1,0 +1,96 @@
+"""What a TIFF says about its pixel size and channels.
+
+In this order: OME-XML, ImageJ's unit, Aperio's ``MPP =``, the resolution tags.  A value outside
+the plausible range counts as not said, and the next place is asked.  Names of channels come from
+OME-XML alone; no other text of the file is kept, since it may name a patient.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from gigafcn.slide.mpp import in_micrometres, parse_number, plausible_mpp
+from gigafcn.slide.protocol import default_channel_names
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
+
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_UNITS = {2: "inch", 3: "cm"}
+_APERIO_MPP = re.compile(r"\bMPP\s*=\s*([0-9]+(?:[.,][0-9]+)?)")
+
+
+def tiff_mpp(tif: TiffFile, series: TiffPageSeries) -> tuple[float, float] | None:
+    """Micrometres per px (y, x) at level 0, None when unknown or implausible."""
+    page = series.keyframe
+    return (
+        _ome_mpp(_ome_pixels(tif, series))
+        or _imagej_mpp(tif, page)
+        or _aperio_mpp(page)
+        or _resolution_mpp(page, _UNITS.get(int(page.tags.valueof(_RESOLUTION_UNIT, 2))))
+    )
+
+
+def tiff_channel_names(tif: TiffFile, series: TiffPageSeries, channels: int) -> tuple[str, ...]:
+    """OME channel names when there is one per channel, else defaults."""
+    pixels = _ome_pixels(tif, series)
+    names = [] if pixels is None else [child.get("Name") for child in _channels(pixels)]
+    if len(names) == channels and all(names):
+        return tuple(str(name) for name in names)
+    return default_channel_names(channels)
+
+
+def _channels(pixels: ElementTree.Element) -> list[ElementTree.Element]:
+    return [child for child in pixels if child.tag.endswith("Channel")]
+
+
+def _ome_pixels(tif: TiffFile, series: TiffPageSeries) -> ElementTree.Element | None:
+    """Pixels element of the series' image; None without usable OME-XML."""
+    text = tif.ome_metadata
+    if text is None or series.kind != "ome":
+        return None
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return None
+    images = [child for child in root if child.tag.endswith("Image")]
+    pixels = [p for image in images for p in image if p.tag.endswith("Pixels")]
+    index = next((i for i, other in enumerate(tif.series) if other is series), 0)
+    return pixels[index] if index < len(pixels) else None
+
+
+def _ome_mpp(pixels: ElementTree.Element | None) -> tuple[float, float] | None:
+    if pixels is None:
+        return None
+    y, x = (
+        in_micrometres(
+            pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um")
+        )
+        for axis in "YX"
+    )
+    return plausible_mpp(y, x)
+
+
+def _imagej_mpp(tif: TiffFile, page: TiffPage) -> tuple[float, float] | None:
+    """ImageJ writes px per unit into the resolution tags and names the unit in the text."""
+    metadata = tif.imagej_metadata or {}
+    return _resolution_mpp(page, metadata.get("unit"))
+
+
+def _aperio_mpp(page: TiffPage) -> tuple[float, float] | None:
+    found = _APERIO_MPP.search(page.description)
+    value = None if found is None else parse_number(found.group(1))
+    return plausible_mpp(value, value)
+
+
+def _resolution_mpp(page: TiffPage, unit: object) -> tuple[float, float] | None:
+    """Invert px per unit; None without unit, tags, or a positive resolution."""
+    sizes: list[float | None] = []
+    for code in (_Y_RESOLUTION, _X_RESOLUTION):
+        ratio = page.tags.valueof(code)
+        if not isinstance(ratio, tuple) or len(ratio) != 2 or min(ratio) <= 0:
+            return None
+        sizes.append(in_micrometres(ratio[1] / ratio[0], unit))
+    return plausible_mpp(sizes[0], sizes[1])

@@ -1,0 +1,255 @@
+"""How a Zarr array or an OME-Zarr image is read, Zarr format 2 or 3.
+
+Whole chunks are read, as many neighbours at once as are missing, turned to (y, x, c) and kept in
+the slide's cache, so a sweep in strips decodes each chunk once.  Of a sharded array the inner
+chunks count.  Chunks that are absent hold the array's fill value, as Zarr defines it.
+
+A group is an OME-Zarr image (0.4 or 0.5), or one written by bioformats2raw, whose image "0" is
+taken.  Left out: plates, labels, and the choice of a plane of a stack.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore
+
+from gigafcn.errors import RunError, SlideError
+from gigafcn.geometry import Box
+from gigafcn.slide.array import hash_array
+from gigafcn.slide.protocol import (
+    Level,
+    Pixels,
+    cause,
+    check_box,
+    check_dtype,
+    default_channel_names,
+    downsample_of,
+)
+from gigafcn.slide.segments import SEGMENT_LIMIT_BYTES, SegmentCache, meeting, runs
+from gigafcn.slide.zarr_axes import Axes, read_multiscale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gigafcn.slide.zarr_axes import Multiscale
+
+Array = zarr.Array[Any]
+
+_HASH_WHOLE_BYTES = 64 << 20
+_HASH_CHUNKS = 64
+
+
+class ZarrSlide:
+    """A Zarr array, or the pyramid of an OME-Zarr image."""
+
+    def __init__(
+        self, node: Array | zarr.Group, *, name: str = "slide", source: str | None = None
+    ) -> None:
+        self.name = name
+        self.source = source if source is not None else _local_path(node)
+        where = self.source or f"zarr {node.path or '/'}"
+        arrays, image = _arrays(node, where)
+        first = arrays[0]
+        self._axes = _axes(first, image, where)
+        self._arrays: list[Array] = arrays
+        self._where = where
+        for array in arrays:
+            _check_array(array, first, self._axes, where)
+        self.channels = 1 if self._axes.c is None else int(first.shape[self._axes.c])
+        self.dtype = np.dtype(first.dtype).newbyteorder("=")
+        self.levels = _levels(arrays, self._axes, image)
+        self.mpp = None if image is None else image.mpp(self._axes)
+        names = () if image is None else image.channel_names
+        named = len(names) == self.channels and all(names)
+        self.channel_names = names if named else default_channel_names(self.channels)
+        self.cache = SegmentCache()
+        self._closed = False
+
+    def read(self, box: Box, level: int = 0) -> Pixels:
+        """Pixels of ``box`` at ``level``, (y, x, c).
+
+        Raises
+        ------
+        RunError
+            If a chunk cannot be read or decoded.
+        """
+        check_box(self.name, self.levels, box, level)
+        if self._closed:
+            raise RunError(f"slide {self._where} is closed; open it again to read from it")
+        out = np.empty((*box.shape, self.channels), self.dtype)
+        height, width = self._chunk(level)
+        columns = list(meeting(box.x, width))
+        self.cache.reserve(len(columns) * height * width * self.channels * self.dtype.itemsize)
+        try:
+            for row in meeting(box.y, height):
+                for column, chunk in self._chunks(level, row, columns).items():
+                    whole = Box(0, 0, *chunk.shape[:2]).shift(row * height, column * width)
+                    part = whole.intersect(box)
+                    out[part.relative_to(box)] = chunk[part.relative_to(whole)]
+        # stores and codecs raise errors of many kinds
+        except Exception as error:
+            raise RunError(
+                f"cannot read {self._where}, level {level}, box {tuple(box)} (y0, x0, y1, x1): "
+                f"{cause(error)}; the store is damaged there"
+            ) from error
+        return out
+
+    def _chunk(self, level: int) -> tuple[int, int]:
+        """Height and width in px of a chunk."""
+        chunks = self._arrays[level].chunks
+        return int(chunks[self._axes.y]), int(chunks[self._axes.x])
+
+    def _chunks(self, level: int, row: int, columns: list[int]) -> dict[int, Pixels]:
+        """Decoded chunks of one row of chunks, by column."""
+        found = {column: self.cache.get((level, row, column)) for column in columns}
+        chunks = {column: chunk for column, chunk in found.items() if chunk is not None}
+        height, width = self._chunk(level)
+        for run in runs([column for column in columns if column not in chunks]):
+            band = Box(row * height, run.start * width, (row + 1) * height, run.stop * width)
+            pixels = self._decode(level, band.clip(self.levels[level].shape))
+            for number, column in enumerate(run):
+                # A copy, so that the cache does not keep the whole band alive.
+                chunk = pixels[:, number * width : (number + 1) * width].copy()
+                self.cache.put((level, row, column), chunk)
+                chunks[column] = chunk
+        return chunks
+
+    def _decode(self, level: int, box: Box) -> Pixels:
+        """Read a box of the array itself as (y, x, c)."""
+        index: list[slice | int] = [0] * self._arrays[level].ndim
+        index[self._axes.y] = slice(box.y0, box.y1)
+        index[self._axes.x] = slice(box.x0, box.x1)
+        if self._axes.c is not None:
+            index[self._axes.c] = slice(None)
+        pixels = np.asarray(self._arrays[level][tuple(index)])
+        kept = sorted(
+            axis for axis in (self._axes.y, self._axes.x, self._axes.c) if axis is not None
+        )
+        if self._axes.c is None:
+            pixels, kept = pixels[..., np.newaxis], [*kept, -1]
+        order = (kept.index(self._axes.y), kept.index(self._axes.x))
+        channel = ({0, 1, 2} - set(order)).pop()
+        return pixels.transpose(*order, channel).astype(self.dtype, copy=False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of layout and pixels; of large images, of chunks spread evenly over level 0."""
+        array = self._arrays[0]
+        shape = self.levels[0].shape
+        layout = json.dumps([list(array.shape), str(self.dtype), list(array.chunks), self.mpp])
+        height, width = self._chunk(0)
+        down, across = -(-shape[0] // height), -(-shape[1] // width)
+        count = down * across
+        if math.prod(shape) * self.channels * self.dtype.itemsize > _HASH_WHOLE_BYTES:
+            count = min(count, _HASH_CHUNKS)
+        parts = [np.frombuffer(layout.encode(), np.uint8)]
+        for number in range(count):
+            row, column = divmod(number * down * across // count, across)
+            box = Box(0, 0, height, width).shift(row * height, column * width).clip(shape)
+            digest = hash_array(self._decode(0, box))
+            parts.append(np.frombuffer(digest.encode(), np.uint8))
+        return hash_array(np.concatenate(parts))
+
+    def close(self) -> None:
+        """Forget decoded chunks; stores need no closing."""
+        self._closed = True
+        self.cache.clear()
+
+
+def open_zarr(location: str, *, name: str) -> ZarrSlide:
+    """Open a Zarr array or group at a path or URL.
+
+    Raises
+    ------
+    SlideError
+        If there is none, or it holds no image.
+    """
+    try:
+        node = zarr.open(location, mode="r")
+    # stores raise errors of many kinds
+    except Exception as error:
+        raise SlideError(f"{location} cannot be opened as Zarr: {cause(error)}") from error
+    return ZarrSlide(node, name=name, source=location)
+
+
+def _local_path(node: Array | zarr.Group) -> str | None:
+    """Where another process finds a node; None for stores in memory and the like."""
+    store = node.store
+    return str(store.root / node.path) if isinstance(store, LocalStore) else None
+
+
+def _arrays(node: Array | zarr.Group, where: str) -> tuple[list[Array], Multiscale | None]:
+    """Levels of the image, finest first."""
+    if isinstance(node, zarr.Array):
+        return [node], None
+    image = read_multiscale(where, node.attrs)
+    if image is None and "bioformats2raw.layout" in {**node.attrs, **_ome(node)}:
+        child = node.get("0")
+        if isinstance(child, zarr.Group):
+            node, image = child, read_multiscale(f"{where}/0", child.attrs)
+    if image is None:
+        raise SlideError(
+            f"{where} is a Zarr group without an OME-Zarr image; give the path of an array in it"
+        )
+    arrays = []
+    for path in image.paths:
+        array = node.get(path)
+        if not isinstance(array, zarr.Array):
+            raise SlideError(f"{where} lists a level {path!r} that is not there; copy it again")
+        arrays.append(array)
+    if not arrays:
+        raise SlideError(f"{where} lists no levels; write it again")
+    return arrays, image
+
+
+def _ome(group: zarr.Group) -> dict[str, Any]:
+    ome = group.attrs.get("ome")
+    return ome if isinstance(ome, dict) else {}
+
+
+def _axes(array: Array, image: Multiscale | None, where: str) -> Axes:
+    """Names from OME-Zarr or the array itself, else sizes."""
+    if image is not None:
+        return Axes.named(where, image.names, array.shape)
+    names: Sequence[Any] | None = getattr(array.metadata, "dimension_names", None)
+    if names is None:
+        names = array.attrs.get("_ARRAY_DIMENSIONS")  # type: ignore[assignment]  # xarray's, format 2
+    if names and all(isinstance(name, str) for name in names):
+        return Axes.named(where, list(names), array.shape)
+    return Axes.guessed(where, array.shape)
+
+
+def _check_array(array: Array, first: Array, axes: Axes, where: str) -> None:
+    """Refuse values that are not read, giant chunks and levels of another kind."""
+    check_dtype(where, np.dtype(array.dtype))
+    if array.ndim != first.ndim or array.dtype != first.dtype or 0 in array.shape:
+        raise SlideError(
+            f"{where} has levels of {first.shape} {first.dtype} and {array.shape} {array.dtype}; "
+            f"levels must share type and axes"
+        )
+    if axes.c is not None and array.shape[axes.c] != first.shape[axes.c]:
+        raise SlideError(f"{where} has levels with different numbers of channels; write it again")
+    decoded = math.prod(array.chunks) * np.dtype(array.dtype).itemsize
+    if decoded > SEGMENT_LIMIT_BYTES:
+        raise SlideError(
+            f"{where} is stored in chunks of {decoded >> 20} MiB, above the limit of "
+            f"{SEGMENT_LIMIT_BYTES >> 20} MiB; write it with chunks of 512 to 2048 px"
+        )
+
+
+def _levels(arrays: list[Array], axes: Axes, image: Multiscale | None) -> tuple[Level, ...]:
+    """Shapes and downsamples; the stated scales decide where they are given."""
+    shapes = [(int(array.shape[axes.y]), int(array.shape[axes.x])) for array in arrays]
+    scales = [None] * len(arrays) if image is None else list(image.scales)
+    levels = []
+    for shape, scale in zip(shapes, scales, strict=True):
+        downsample = downsample_of(shapes[0], shape)
+        base = scales[0]
+        if scale is not None and base is not None and min(base[axes.y], base[axes.x]) > 0:
+            downsample = (scale[axes.y] / base[axes.y], scale[axes.x] / base[axes.x])
+        levels.append(Level(shape, downsample))
+    return tuple(levels)
