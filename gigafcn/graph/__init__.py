@@ -1,0 +1,1 @@
+"""A model as a graph of rules: traced from torch, folded, ready to be planned and swept."""
