@@ -1,0 +1,185 @@
+"""Which command was asked for, and with which code does the process end?
+
+:func:`main` parses, runs one command and turns every outcome into an exit code and, if it failed,
+into one line on stderr.  Commands live in their own modules and import the library when they run,
+so that ``gigafcn --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from types import FrameType
+from typing import NoReturn
+
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    UnusedCliTokensError,
+    ValidationError,
+)
+from pydantic import ValidationError as InvalidOptions
+
+from gigafcn.cli.demo import demo
+from gigafcn.cli.infer import infer
+from gigafcn.cli.inspect import inspect
+from gigafcn.cli.plan import plan
+from gigafcn.cli.reporting import fail, one_line
+from gigafcn.config.reading import first_problem
+from gigafcn.errors import GigafcnError, Preempted
+
+USAGE, FAILED, INTERRUPTED = 2, 5, 130
+
+
+def build_app() -> App:
+    """Gather the commands."""
+    app = App(
+        name="gigafcn",
+        version=lambda: f"gigafcn {version('gigafcn')}",
+        help="Map a slide of any size with a fully convolutional model, exactly: the map equals "
+        "what the model would say had the whole slide fitted in memory.",
+        group_parameters=Group("Options", sort_key=0),
+        suppress_keyboard_interrupt=False,
+    )
+    app.command(
+        infer,
+        usage="Usage: gigafcn infer SLIDE... [-o OUT] [OPTIONS]",
+        sort_key=1,
+        help_epilogue="Example: gigafcn infer case.svs -m model.toml -o maps/ --memory 8GiB\n\n"
+        "Exit codes: 0 done, 2 usage, 3 input, 4 model, 5 failed while running, "
+        "75 pre-empted, 130 interrupted.",
+    )
+    app.command(plan, usage="Usage: gigafcn plan SLIDE [OPTIONS]", sort_key=2)
+    app.command(inspect, usage="Usage: gigafcn inspect MODEL [OPTIONS]", sort_key=3)
+    app.command(demo, usage="Usage: gigafcn demo [OPTIONS]", sort_key=4)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments
+        Words after the program's name; if None, those of this process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def run() -> object:
+        return build_app()(
+            words, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+
+    return guarded(run, debug="--debug" in words, quiet="--quiet" in words)
+
+
+def guarded(run: Callable[[], object], *, debug: bool = False, quiet: bool = False) -> int:
+    """Run a command and turn its outcome into an exit code, and a failure into one line.
+
+    Parameters
+    ----------
+    run
+        The command; what it returns is the exit code if it is a number.
+    debug
+        Show what the libraries log and warn of, and the traceback of an error.
+    quiet
+        Show only warnings of gigafcn's own.
+    """
+    try:
+        with _terminable(), _logging_to_stderr(debug=debug, quiet=quiet):
+            outcome = run()
+        return outcome if isinstance(outcome, int) else 0
+    except KeyboardInterrupt:
+        fail("interrupted; nothing that looks finished is left behind")
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        message, code = explained(error)
+        fail(message)
+        return code
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """Say in one line what went wrong, and which exit code that is."""
+    if isinstance(error, CycloptsError):
+        return _usage_problem(error), USAGE
+    if isinstance(error, GigafcnError):
+        return one_line(error), error.exit_code
+    name = type(error).__name__
+    return f"unexpected {name}: {one_line(error)}; run with --debug for the traceback", FAILED
+
+
+def _usage_problem(error: CycloptsError) -> str:
+    error.verbose = False
+    cause = error.__cause__
+    if isinstance(error, ValidationError) and isinstance(cause, InvalidOptions):
+        return first_problem(cause, label=_flag)
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"unexpected argument {error.unused_tokens[0]!r}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name = error.argument.name
+        command = " ".join(["gigafcn", *(error.command_chain or ())])
+        what = "needs a value" if name.startswith("-") else "is missing"
+        return f"{name} {what}; see {command} --help"
+    message = one_line(error)
+    return message[:1].lower() + message[1:].removesuffix(".")
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, sent by clusters before they take a machine away, end a run in good order."""
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise Preempted("SIGTERM arrived; stopped, and the map is not finished")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes the library's log as lines of the command; follows a stderr that is replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        sys.stderr.write(f"gigafcn: {level}{record.getMessage()}\n")
+
+
+@contextmanager
+def _logging_to_stderr(*, debug: bool, quiet: bool) -> Iterator[None]:
+    logger = logging.getLogger("gigafcn")
+    handler, before = _StderrHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            if not debug:  # deprecations inside other packages are no news to a user
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -1,0 +1,133 @@
+"""``gigafcn inspect``: how far a model sees, layer by layer, and whether tiling it is exact."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from gigafcn.cli.reporting import say, say_json, show_table
+from gigafcn.cli.requests import Debug, Json
+
+if TYPE_CHECKING:
+    from gigafcn.analysis import Footprint
+
+TILES_PX = (512, 1024, 2048, 4096)
+"""Tile sizes, in input px, for which the waste is shown."""
+
+Number = Annotated[int | None, Parameter(show_default=False)]
+
+
+def inspect(
+    model: str,
+    /,
+    *,
+    channels: Number = None,
+    size: Number = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show how far a model sees, layer by layer.
+
+    Prints kernel, stride, footprint and carried rows of each layer, then the halo, period and
+    stride of the model, what recomputing halos would waste at common tile sizes, and what keeps
+    the model from being tiled exactly, if anything.
+
+    Parameters
+    ----------
+    model
+        The model: the name of a bundled one or a file.
+    channels
+        Channels of the image that the model takes; if unset, what the model says, else 3.
+    size
+        Height and width in px to analyse at; if unset, the first of 256, 224, 64, 512 and 572
+        that the model takes.
+    json
+        Write everything as one JSON object.
+    debug
+        Log more, and show the traceback of an error.
+    """
+    from gigafcn.analysis import analyze  # loads torch
+    from gigafcn.model.loading import load_model
+
+    loaded = load_model(model)
+    footprint = analyze(loaded.module, channels=channels or loaded.channels or 3, size=size)
+    if json:
+        say_json("inspect", model=loaded.name, **as_json(footprint))
+    else:
+        show_footprint(loaded.name, footprint)
+
+
+def waste_by_tile(halo: tuple[int, int, int, int]) -> dict[int, float]:
+    """Share of extra pixels that windows read beyond their tiles, by tile size in input px.
+
+    Examples
+    --------
+    >>> waste_by_tile((64, 64, 64, 64))[512]
+    0.5625
+    """
+    top, bottom, left, right = halo
+    return {
+        tile: (1 + (top + bottom) / tile) * (1 + (left + right) / tile) - 1 for tile in TILES_PX
+    }
+
+
+def as_json(footprint: Footprint) -> dict[str, Any]:
+    """Everything that inspect prints, as named numbers."""
+    return {
+        "local": footprint.local,
+        "blockers": [asdict(blocker) for blocker in footprint.blockers],
+        "size": footprint.size,
+        "halo": footprint.halo,
+        "halo_aligned": footprint.halo_aligned,
+        "stride": footprint.stride,
+        "period": footprint.period,
+        "shift_invariant": footprint.shift_invariant,
+        "waste": waste_by_tile(footprint.halo_aligned),
+        "layers": [asdict(row) for row in footprint.layers],
+    }
+
+
+def show_footprint(name: str, footprint: Footprint) -> None:
+    """Print the table of layers, the figures of the model, and what blocks it."""
+    rows = [
+        (
+            row.layer,
+            row.op,
+            _pair(row.kernel),
+            _pair(row.stride),
+            _pair(row.footprint),
+            str(row.carried_rows),
+        )
+        for row in footprint.layers
+    ]
+    if rows:
+        header = ("layer", "op", "kernel", "stride", "footprint", "carried rows")
+        show_table(rows, header, numbers_from=2)
+    show_table([("model", name), ("traced at", f"{footprint.size} px"), *_facts(footprint)])
+    for blocker in footprint.blockers:
+        say(f"not local: {blocker}")
+
+
+def _facts(footprint: Footprint) -> list[tuple[str, str]]:
+    if not footprint.local:
+        return [("exact tiling", "no")]
+    facts = [
+        ("exact tiling", "yes"),
+        ("halo: top, bottom, left, right", _px(footprint.halo)),
+        ("halo of tiles of whole periods", _px(footprint.halo_aligned)),
+        ("period: y, x", _px(footprint.period)),
+        ("stride: y, x", f"{footprint.stride[0]}, {footprint.stride[1]}"),
+        ("same at every position", "yes" if footprint.shift_invariant else "no"),
+    ]
+    waste = waste_by_tile(footprint.halo_aligned)
+    return facts + [(f"waste of {tile} px tiles", f"{waste[tile]:.1%}") for tile in waste]
+
+
+def _pair(value: tuple[object, object] | None) -> str:
+    return "" if value is None else f"{value[0]} x {value[1]}"
+
+
+def _px(values: tuple[int, ...]) -> str:
+    return ", ".join(str(value) for value in values) + " px"

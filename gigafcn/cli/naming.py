@@ -1,0 +1,63 @@
+"""Where does the map of a slide go?
+
+``-o`` ending in ``.zarr`` names the map; any other names a directory that receives
+``<slide stem>.zarr``; without ``-o`` that directory is the working directory, since archives of
+slides are read-only.  Names are settled before the first slide is opened, so that two slides that
+would share a map are found at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from gigafcn.errors import UsageError
+
+
+def stem_of(slide: str) -> str:
+    """Name of a slide without its folder and its suffix.
+
+    Examples
+    --------
+    >>> stem_of("/archive/case 7.svs"), stem_of("s3://bucket/b.ome.tiff"), stem_of("c.zarr/")
+    ('case 7', 'b', 'c')
+    """
+    name = PurePosixPath(slide).name
+    for suffix in (PurePosixPath(name).suffix, ".ome"):
+        name = name.removesuffix(suffix) or name
+    return name
+
+
+def map_paths(slides: Sequence[str], output: Path | None) -> list[Path]:
+    """Path of the map of each slide.
+
+    Raises
+    ------
+    UsageError
+        If two slides would share a map, or a map would take its slide's place.
+
+    Examples
+    --------
+    >>> [str(path) for path in map_paths(["in/a.svs", "in/b.svs"], Path("maps"))]
+    ['maps/a.zarr', 'maps/b.zarr']
+    """
+    if output is not None and output.suffix == ".zarr":
+        if len(slides) > 1:
+            raise UsageError(
+                f"-o {output} names one map but {len(slides)} slides were given; "
+                "give a directory, that is a name without .zarr"
+            )
+        paths = [output]
+    else:
+        paths = [(output or Path()) / f"{stem_of(slide)}.zarr" for slide in slides]
+    owner: dict[Path, str] = {}
+    for slide, path in zip(slides, paths, strict=True):
+        if path in owner:
+            raise UsageError(
+                f"{owner[path]} and {slide} would both be mapped to {path}; "
+                "run them with different -o directories"
+            )
+        owner[path] = slide
+        if path.resolve() == Path(slide).resolve():
+            raise UsageError(f"the map of {slide} would take the slide's own place; give -o")
+    return paths

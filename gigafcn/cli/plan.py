@@ -1,0 +1,45 @@
+"""``gigafcn plan``: what a run would take, before it runs."""
+
+from __future__ import annotations
+
+from gigafcn.cli.reporting import say_json, show_table
+from gigafcn.cli.requests import Config, Debug, Flags, Json, chosen_model, gathered
+
+
+def plan(
+    slide: str,
+    /,
+    *,
+    options: Flags = None,
+    config: Config = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what mapping a slide would take; nothing is written.
+
+    Prints tiles, windows, waste, memory, bytes and objects on disk, and the time estimated from a
+    short measurement on this machine.
+
+    Parameters
+    ----------
+    slide
+        Slide to plan for.
+    options
+        Options of the run, as for infer.
+    config
+        TOML file with any of the options of infer; flags override it.
+    json
+        Write the plan as one JSON object.
+    debug
+        Log more, and show the traceback of an error.
+    """
+    from gigafcn.run import plan as planned  # loads torch
+
+    chosen = gathered(options, config)
+    arguments = chosen.arguments()
+    arguments.pop("overwrite", None)
+    report = planned(slide, chosen_model(chosen, [slide]), **arguments)
+    if json:
+        say_json("plan", slide=slide, **report.to_json())
+    else:
+        show_table(report.rows())

@@ -1,0 +1,135 @@
+"""How does a command tell what it does: bar, JSON lines, or silence?
+
+Results go to stdout; progress, warnings and errors go to stderr, one line each, so that output
+can be piped.  With ``--json`` stdout holds one JSON object per line and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from gigafcn.progress import Progress as Report
+    from gigafcn.progress import ProgressCallback
+    from gigafcn.run import Result
+
+JSON_INTERVAL_S = 1.0
+"""Least time between two JSON lines of progress."""
+
+
+def fail(message: str) -> None:
+    """Write the one line of an error."""
+    sys.stderr.write(f"gigafcn: error: {message}\n")
+
+
+def warn(message: str) -> None:
+    """Write the one line of a warning."""
+    sys.stderr.write(f"gigafcn: warning: {message}\n")
+
+
+def say(text: str) -> None:
+    """Write a line of the result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def one_line(error: BaseException) -> str:
+    """Message of an error without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def say_json(event: str, **values: Any) -> None:
+    """Write one JSON line, at once, since the reader may wait for it."""
+    sys.stdout.write(json.dumps({"event": event, **values}, default=plain) + "\n")
+    sys.stdout.flush()
+
+
+def plain(value: Any) -> Any:
+    """Make JSON of what the library returns: numpy scalars, fractions, paths."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "item"):
+        return value.item()
+    return float(value) if hasattr(value, "numerator") else str(value)
+
+
+@contextmanager
+def json_progress(slide: str) -> Iterator[ProgressCallback]:
+    """Report progress as JSON lines, at most one a second and the last of each stage."""
+    last = float("-inf")
+
+    def report(progress: Report) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= JSON_INTERVAL_S or progress.tiles_done == progress.tiles:
+            last = now
+            fields = {name: getattr(progress, name) for name in progress.__slots__}
+            say_json("progress", slide=slide, **fields)
+
+    yield report
+
+
+@contextmanager
+def bar_progress(name: str) -> Iterator[ProgressCallback]:
+    """Report progress as a bar with Mpx/s and time left, on a terminal only."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.fields[slide]} {task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    stages: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+
+        def report(progress: Report) -> None:
+            rate = progress.pixels_done / 1e6 / max(progress.seconds, 1e-9)
+            if progress.stage not in stages:
+                stages[progress.stage] = bar.add_task(progress.stage, slide=name, rate="")
+            bar.update(
+                stages[progress.stage],
+                total=progress.pixels,
+                completed=progress.pixels_done,
+                rate=f"{rate:.3g} Mpx/s",
+            )
+
+        yield report
+
+
+def closing_line(result: Result) -> str:
+    """Size, seconds, speed, halo, mode, bottleneck and place of a finished map, in one line."""
+    summary = result.summary
+    height, width = result.shape[-2:]
+    halo = "/".join(f"{side:g}" for side in summary["halo"])
+    share = summary.get("bottleneck_share")
+    slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
+    return (
+        f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s, "
+        f"halo {halo} px, {summary['mode']}, bottleneck {slowest}: {result.path}"
+    )
+
+
+def show_table(
+    rows: Sequence[Sequence[str]], header: Sequence[str] = (), numbers_from: int | None = None
+) -> None:
+    """Write rows in columns, left-aligned but for those of numbers, from ``numbers_from`` on."""
+    grid = Table(box=SIMPLE_HEAD if header else None, show_header=bool(header), pad_edge=False)
+    for index, title in enumerate(header or rows[0]):
+        numeric = numbers_from is not None and index >= numbers_from
+        grid.add_column(Text(title), justify="right" if numeric else "left")
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console.width = 1000  # a pipe has no edge to wrap at
+    console.print(grid)

@@ -1,0 +1,193 @@
+"""Which options does a run have, and which values may they take?
+
+One pydantic model per kind of run serves as the schema of TOML files and as the flags of the
+command line; names are those of :func:`gigafcn.infer`.  An option that nobody set stays out of
+:meth:`PlanOptions.arguments`, so that the library's own default holds.  What depends on the slide
+or on the model (does the tile hold the halo?) is checked by the library.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from gigafcn.config import values
+
+MODEL = Group("Model", sort_key=1)
+SLIDE = Group("Slide", sort_key=2)
+OUTPUT = Group("Output", sort_key=3)
+WORK = Group("Work", sort_key=4)
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+def flag(
+    group: Group, metavar: str | None = None, short: str | None = None, *, signed: bool = False
+) -> Parameter:
+    """Describe a flag that takes one word of the command line, which may start with a minus."""
+    return Parameter(
+        alias=short,
+        group=group,
+        metavar=metavar,
+        negative="",
+        allow_leading_hyphen=signed,
+        n_tokens=1,
+        accepts_keys=False,
+        json_list=False,
+    )
+
+
+class PlanOptions(BaseModel):
+    """What fixes the numbers of a run and how its work is divided."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    model: Annotated[str | None, flag(MODEL, "SPEC", "-m")] = None
+    """The model: the name of a bundled one or a file. If unset, $GIGAFCN_MODEL, else the bundled
+    demonstration model."""
+
+    activation: Annotated[Literal["none", "sigmoid", "softmax"] | None, flag(MODEL)] = None
+    """What turns the model's output into scores. If unset: none if the model ends in one, else
+    sigmoid for one class and softmax for more."""
+
+    scale: Annotated[PositiveFloat | None, flag(MODEL, "FACTOR")] = None
+    """The model is fed (stored * scale - mean) / std. If unset: 1/255 for 8-bit slides, 1/65535
+    for 16-bit, 1 for float."""
+
+    mean: Annotated[
+        tuple[float, ...] | None,
+        BeforeValidator(values.parse_list),
+        flag(MODEL, "M,...", signed=True),
+    ] = None
+    """Mean to subtract, one for all channels or one per channel."""
+
+    std: Annotated[
+        tuple[PositiveFloat, ...] | None,
+        BeforeValidator(values.parse_list),
+        flag(MODEL, "S,..."),
+    ] = None
+    """Standard deviation to divide by, one for all channels or one per channel."""
+
+    classes: Annotated[
+        tuple[str, ...] | None, BeforeValidator(values.parse_list), flag(MODEL, "NAME,...")
+    ] = None
+    """Names of the model's classes, in its order."""
+
+    border: Annotated[Literal["cover", "valid"], flag(MODEL)] = "cover"
+    """For models that lose a margin: mirror the image so that the map covers it, or write the
+    smaller map with its offset."""
+
+    region: Annotated[
+        tuple[int, int, int, int] | None,
+        BeforeValidator(values.parse_region),
+        flag(SLIDE, "X,Y,W,H", signed=True),
+    ] = None
+    """Map just this part: left, top, width, height in px of level 0. Equal to the same part of
+    the full map."""
+
+    level: Annotated[int | None, Field(ge=0), flag(SLIDE)] = None
+    """Pyramid level to map; 0 is the finest."""
+
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...] | None,
+        BeforeValidator(values.parse_list),
+        flag(SLIDE, "I,..."),
+    ] = None
+    """Channels of the slide to feed to the model, counted from 0, in this order."""
+
+    slide_mpp: Annotated[
+        PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None,
+        BeforeValidator(values.parse_pair),
+        flag(SLIDE, "UM|Y,X"),
+    ] = None
+    """Micrometres per px at level 0; replaces what the slide says."""
+
+    dtype: Annotated[Literal["auto", "uint8", "float16", "float32"], flag(OUTPUT)] = "auto"
+    """How scores are stored. auto: uint8 after sigmoid or softmax (255 means 1), else
+    float32."""
+
+    save: Annotated[Literal["both", "probabilities", "labels"], flag(OUTPUT)] = "both"
+    """Store the scores, the most likely class, or both."""
+
+    tile: Annotated[
+        Positive | tuple[Positive, Positive] | None,
+        BeforeValidator(values.parse_pair),
+        flag(WORK, "PX|Y,X"),
+    ] = None
+    """Size of a tile, the unit of work, in px of the map; rounded up to whole chunks. If unset,
+    planned from the memory."""
+
+    strip: Annotated[Positive | None, flag(WORK, "PX")] = None
+    """Rows of the map computed at one step inside a tile."""
+
+    memory: Annotated[
+        Positive | None, BeforeValidator(values.parse_bytes), flag(WORK, "AMOUNT")
+    ] = None
+    """Memory that the run may take, such as 4GiB."""
+
+    precision: Annotated[Literal["fp32", "fp64", "bf16", "fp16"], flag(WORK)] = "fp32"
+    """Arithmetic of the model."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), flag(WORK, "NAME")] = (
+        "auto"
+    )
+    """auto, cpu, cuda, cuda:1 or mps. auto takes a GPU if there is one."""
+
+    workers: Annotated[Positive | None, flag(WORK)] = None
+    """Processes to start; if unset, everything runs in this one."""
+
+    @model_validator(mode="after")
+    def _normalisation_fits(self) -> PlanOptions:
+        if self.mean is not None and self.std is not None:
+            lengths = {len(self.mean), len(self.std)} - {1}
+            if len(lengths) > 1:
+                raise ValueError(
+                    f"mean has {len(self.mean)} numbers and std {len(self.std)}; "
+                    "give one number, or one per channel"
+                )
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for :func:`gigafcn.infer` and :func:`gigafcn.plan`.
+
+        Only what was set, without what names the input, the model and the output.  The region
+        becomes a box (y0, x0, y1, x1).
+
+        Examples
+        --------
+        >>> PlanOptions(region="10,20,300,400", tile="512,1024").arguments()
+        {'region': (20, 10, 420, 310), 'tile': (512, 1024)}
+        """
+        chosen = self.model_dump(exclude_unset=True, exclude={"model", "output"})
+        if self.region is not None:
+            x, y, width, height = self.region
+            chosen["region"] = (y, x, y + height, x + width)
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+class InferOptions(PlanOptions):
+    """What fixes a run, with the place where its map goes."""
+
+    output: Annotated[Path | None, flag(OUTPUT, "PATH", "-o")] = None
+    """Where the map goes: a name ending in .zarr is the map itself, any other a directory for it.
+    If unset, SLIDE.zarr in the working directory."""
+
+    overwrite: Annotated[bool, Parameter(group=OUTPUT, negative="", show_default=False)] = False
+    """Replace a map that gigafcn wrote before; nothing else is ever replaced."""
+
+
+def merged(config: InferOptions, flags: PlanOptions) -> InferOptions:
+    """Options of a file, overridden by those given as flags.
+
+    Examples
+    --------
+    >>> merged(InferOptions(tile=512, strip=64), InferOptions(tile=1024)).arguments()
+    {'tile': 1024, 'strip': 64}
+    """
+    return InferOptions.model_validate(
+        config.model_dump(exclude_unset=True) | flags.model_dump(exclude_unset=True)
+    )

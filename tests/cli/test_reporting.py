@@ -1,0 +1,79 @@
+"""What a run says: JSON lines for programs, one closing line for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from gigafcn.cli.reporting import (
+    bar_progress,
+    closing_line,
+    json_progress,
+    say_json,
+    show_table,
+)
+from gigafcn.progress import Progress
+
+Capture = pytest.CaptureFixture[str]
+START = Progress(stage="compute", tiles_done=0, tiles=3, pixels_done=0, pixels=300, seconds=0.5)
+
+
+def test_a_json_line_is_one_object_with_its_event(capsys: Capture) -> None:
+    say_json("result", map=Path("a.zarr"), stride=Fraction(1, 2), halo=(np.int64(3), 4))
+    line = capsys.readouterr().out
+    assert line.endswith("\n")
+    assert json.loads(line) == {"event": "result", "map": "a.zarr", "stride": 0.5, "halo": [3, 4]}
+
+
+def test_json_progress_is_thinned_but_tells_the_end(capsys: Capture) -> None:
+    with json_progress("case") as report:
+        for done in range(4):
+            report(replace(START, tiles_done=done, pixels_done=100 * done))
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["tiles_done"] for event in events] == [0, 3]
+    assert events[-1]["slide"] == "case"
+    assert events[-1]["pixels"] == 300
+
+
+def test_a_bar_is_for_terminals_only(capsys: Capture) -> None:
+    with bar_progress("case") as report:
+        report(START)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_closing_line_says_size_time_speed_halo_mode_bottleneck_and_place() -> None:
+    result = SimpleNamespace(
+        path=Path("case.zarr"),
+        shape=(3, 2967, 2220),
+        seconds=12.34,
+        summary={
+            "mpx_per_s": 0.5337,
+            "halo": (47, 46, 47, 46),
+            "mode": "exact",
+            "bottleneck": "compute",
+            "bottleneck_share": 0.914,
+        },
+    )
+    assert closing_line(cast("Any", result)) == (
+        "2220 x 2967 px in 12.3 s, 0.534 Mpx/s, halo 47/46/47/46 px, exact, "
+        "bottleneck compute (91%): case.zarr"
+    )
+
+
+def test_a_piped_table_is_not_wrapped(capsys: Capture) -> None:
+    show_table([("a" * 200, "1"), ("b", "22")], ("layer", "stride"))
+    lines = capsys.readouterr().out.splitlines()
+    assert any("a" * 200 in line for line in lines)
+    assert lines[-1].split() == ["b", "22"] or lines[-2].split() == ["b", "22"]
+
+
+def test_text_that_looks_like_markup_is_left_alone(capsys: Capture) -> None:
+    show_table([("net[0]", "[bold]")])
+    assert capsys.readouterr().out.split() == ["net[0]", "[bold]"]
