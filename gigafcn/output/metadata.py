@@ -1,0 +1,254 @@
+"""How a map says what it is and where it lies.
+
+OME-Zarr 0.5: the root holds a multiscale image (c, y, x) with one coordinate transformation per
+level, channel names and colours, and under ``labels/classes`` a label image with the same levels.
+Scale is micrometres per px when mpp is known, otherwise input px without a unit.  The position of
+a level is that of the centre of its first pixel: map px j covers the model's input px
+[off + j * stride, off + (j + 1) * stride), whose centre is off + (stride - 1) / 2, and a px of
+level k covers 2^k map px, which moves the centre by (2^k - 1) / 2 map px more.
+
+Under the key ``gigafcn`` the root holds the layout and the provenance that the run gives.
+
+:func:`finish_map` writes all of it, the root document last, through a rename: before that, no
+reader can mistake the directory for a map.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore
+
+from gigafcn.errors import RunError
+from gigafcn.output.disk import replace_file, storing
+from gigafcn.output.ownership import KEY
+from gigafcn.output.palette import is_background, rgb
+from gigafcn.output.shards import ShardedArray
+from gigafcn.output.spec import (
+    MapLevel,
+    MapSpec,
+    labels_path,
+    map_levels,
+    pyramid_shards,
+    scores_path,
+    source_shards,
+    status_slices,
+)
+from gigafcn.output.store import STATUS_PATH, ChunkStatus, status_codes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OME_VERSION = "0.5"
+"""Version of the OME-Zarr metadata written."""
+
+_ACTIVE_CHANNELS = 6  # viewers blend active channels; more than a few are unreadable
+
+
+def level_transform(
+    spec: MapSpec, level: MapLevel
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Scale and translation (y, x) of a level, in micrometres, or input px when mpp is unknown.
+
+    Examples
+    --------
+    >>> spec = MapSpec(
+    ...     shape=(600, 600), classes=("a",), colours=("000000",), dtype="uint8", chunk=256,
+    ...     shard=768, mpp=(0.5, 0.5), stride=(Fraction(4), Fraction(4)), offset=(10.0, 0.0),
+    ... )
+    >>> level_transform(spec, map_levels(spec)[1])
+    ((4.0, 4.0), (6.75, 1.75))
+    """
+    unit = [Fraction(str(m)) for m in spec.mpp or (1.0, 1.0)]  # 0.499 is meant, not its double
+    scale, translation = [], []
+    for mpp, stride, offset in zip(unit, spec.stride, spec.offset, strict=True):
+        cell = stride * level.factor
+        scale.append(float(mpp * cell))
+        translation.append(float(mpp * (Fraction(offset) + (cell - 1) / 2)))
+    return (scale[0], scale[1]), (translation[0], translation[1])
+
+
+def image_metadata(spec: MapSpec) -> dict[str, Any]:
+    """Return the ``ome`` attribute of the root group."""
+    top = 255.0 if spec.dtype == "uint8" else 1.0
+    method = "mean of the available pixels of each 2 x 2 block of the level below"
+    channels = [
+        {
+            "label": name,
+            "color": colour.upper(),
+            "active": i < _ACTIVE_CHANNELS and not is_background(name),
+            "window": {"min": 0.0, "max": top, "start": 0.0, "end": top},
+        }
+        for i, (name, colour) in enumerate(zip(spec.classes, spec.colours, strict=True))
+    ]
+    return {
+        "version": OME_VERSION,
+        "multiscales": [_multiscale(spec, "cyx", spec.name, "mean", method)],
+        "omero": {"channels": channels},
+    }
+
+
+def labels_metadata(spec: MapSpec) -> dict[str, Any]:
+    """Return the ``ome`` attribute of ``labels/classes``."""
+    method = "mode of each 2 x 2 block of the level below, ties to the first in reading order"
+    return {
+        "version": OME_VERSION,
+        "multiscales": [_multiscale(spec, "yx", "classes", "mode", method)],
+        "image-label": {
+            "colors": [
+                {"label-value": i, "rgba": [*rgb(colour), 255]}
+                for i, colour in enumerate(spec.colours)
+            ],
+            "properties": [
+                {"label-value": i, "class": name} for i, name in enumerate(spec.classes)
+            ],
+            "source": {"image": "../../"},
+        },
+    }
+
+
+def _multiscale(spec: MapSpec, axes: str, name: str, kind: str, method: str) -> dict[str, Any]:
+    lead = [1.0] * (len(axes) - 2)
+    datasets = []
+    for k, level in enumerate(map_levels(spec)):
+        scale, translation = level_transform(spec, level)
+        transformations = [
+            {"type": "scale", "scale": [*lead, *scale]},
+            {"type": "translation", "translation": [*([0.0] * len(lead)), *translation]},
+        ]
+        datasets.append({"path": str(k), "coordinateTransformations": transformations})
+    return {
+        "name": name,
+        "axes": [_axis(axis, known=spec.mpp is not None) for axis in axes],
+        "datasets": datasets,
+        "type": kind,
+        "metadata": {"description": method, "method": "gigafcn.output.pyramid"},
+    }
+
+
+def _axis(name: str, *, known: bool) -> dict[str, str]:
+    if name == "c":
+        return {"name": "c", "type": "channel"}
+    unit = {"unit": "micrometer"} if known else {}
+    return {"name": name, "type": "space", **unit}
+
+
+def finish_map(
+    path: str | Path,
+    spec: MapSpec,
+    provenance: Mapping[str, Any],
+    *,
+    status: NDArray[np.uint8],
+) -> None:
+    """Write the status array and all group documents, the root document last.
+
+    Parameters
+    ----------
+    path
+        Directory of the store, every shard of every level written.
+    spec
+        Layout of the map.
+    provenance
+        What the run says about itself, stored under ``gigafcn``; JSON values, and fractions,
+        paths, tuples and numpy scalars, which are converted.
+    status
+        Cells (y, x) of the whole map, none absent.
+
+    Raises
+    ------
+    ValueError
+        When the provenance is not JSON.
+    RunError
+        When the map is not complete, or the disk refuses.
+    """
+    root = Path(path)
+    described = {**_json_object(provenance), "map": spec.to_json(), "status": status_codes()}
+    _check_complete(root, spec, status)
+    with storing(root, spec, "the metadata"):
+        array = zarr.open_array(LocalStore(root / STATUS_PATH), mode="r+")
+        array[...] = status
+        if spec.labels:
+            label_list = {"version": OME_VERSION, "labels": ["classes"]}
+            _write_group(root / "labels" / "classes", {"ome": labels_metadata(spec)})
+            _write_group(root / "labels", {"ome": label_list})
+        _write_group(root, {"ome": image_metadata(spec), KEY: described})
+
+
+def _write_group(path: Path, attributes: dict[str, Any]) -> None:
+    document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    replace_file(path / "zarr.json", text.encode())
+
+
+def _check_complete(root: Path, spec: MapSpec, status: NDArray[np.uint8]) -> None:
+    """Raise unless every chunk has a status and every shard that must exist does."""
+    if status.shape != spec.status_shape:
+        raise ValueError(f"status must have {spec.status_shape} cells, got {status.shape}")
+    absent = np.argwhere(status == ChunkStatus.ABSENT)
+    if len(absent):
+        y, x = (int(cell) * spec.chunk for cell in absent[0])
+        raise RunError(
+            f"{root} is not complete: {len(absent)} of {status.size} chunks were not computed, "
+            f"the first at y {y}, x {x} px; run again"
+        )
+    levels = map_levels(spec)
+    for array_path in (scores_path, labels_path) if spec.labels else (scores_path,):
+        needed: set[tuple[int, int]] = set()
+        for k, level in enumerate(levels):
+            below = needed
+            needed = {
+                index
+                for index in pyramid_shards(spec, k)
+                if (k > 0 and below.intersection(source_shards(spec, k, index)))
+                or (k == 0 and _has_computed(spec, level, index, status))
+            }
+            array = ShardedArray(root / array_path(k), level)
+            missing = sorted(index for index in needed if not array.has(index))
+            if missing:
+                raise RunError(
+                    f"{root} is not complete: {len(missing)} of {len(needed)} shards of "
+                    f"{array_path(k)} are missing, the first is {array.object_path(missing[0])}; "
+                    f"run again"
+                )
+
+
+def _has_computed(
+    spec: MapSpec, level: MapLevel, index: tuple[int, int], status: NDArray[np.uint8]
+) -> bool:
+    cells = status[status_slices(spec, level.shard_box(index))]
+    return bool((cells == ChunkStatus.COMPUTED).any())
+
+
+def _json_object(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mapping as JSON values, naming the entry that cannot be one."""
+    reserved = {"map", "status"}.intersection(values)
+    if reserved:
+        raise ValueError(f"provenance must not use the keys {sorted(reserved)}")
+    return {key: _json_value(value, key) for key, value in values.items()}
+
+
+def _json_value(value: Any, where: str) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float() | np.floating():
+            if not np.isfinite(value):
+                raise ValueError(f"provenance {where} is {value}, which JSON cannot hold")
+            return float(value)
+        case np.bool_() | np.integer():
+            return value.item()
+        case Fraction() | Path():
+            return str(value)
+        case Mapping():
+            return {str(key): _json_value(v, f"{where}.{key}") for key, v in value.items()}
+        case list() | tuple():
+            return [_json_value(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        case _:
+            kind = type(value).__name__
+            raise ValueError(f"provenance {where} is a {kind}, which JSON cannot hold: {value!r}")

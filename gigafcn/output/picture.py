@@ -1,0 +1,363 @@
+"""A first look: the slide beside the slide with its map, in one PNG.
+
+On the left the slide's thumbnail with a scale bar (and the outline of the map when that covers
+only a part), on the right the same with the map laid over it: class colours with opacity by
+confidence where classes exclude each other, else a heat map per channel.  Below, a legend whose
+swatches are the colour bar.  The map is read from the coarsest level that is fine enough.
+
+matplotlib is used through its objects only (Figure on an Agg canvas): no global state, no
+display.  It leaves out reading slides: the caller brings the thumbnail.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from gigafcn.errors import UsageError
+from gigafcn.output import overlay
+from gigafcn.output.disk import replace_file, storing
+from gigafcn.output.legend import (
+    draw_class_legend,
+    draw_colour_bar,
+    draw_scale_bar,
+    legend_height,
+    printable,
+)
+from gigafcn.output.opening import StoredMap, open_map
+from gigafcn.output.palette import is_background
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from gigafcn.geometry import Box
+
+WIDTH_PX = 1500
+"""Width of the picture."""
+
+_MARK = {"Software": "gigafcn"}
+"""Text inside a picture that says who wrote it."""
+
+_DPI = 100
+_MARGIN, _GAP, _HEADER, _CAPTION = 36, 24, 92, 30  # px
+_TALLEST_PANEL = 1000  # px
+_MOST_HEAT_MAPS = 3
+_WHOLE_SHARE = 0.5  # of the thumbnail: a map that covers less is shown enlarged
+_COLOUR_MAP = "viridis"  # even in lightness, and far from the pink and purple of a stained slide
+_INK, _SOFT_INK, _FRAME = "#1D2433", "#5B6475", "#C9CED6"
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small picture of a slide, or of a part of it."""
+
+    pixels: NDArray[np.uint8]
+    """Colours (y, x, 3)."""
+
+    box: Box
+    """Level-0 px of the slide that it shows."""
+
+    mpp: tuple[float, float] | None = None
+    """Micrometres (y, x) per level-0 px, for the scale bar; None draws none."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
+            raise ValueError(
+                f"a thumbnail is uint8 (y, x, 3), got {self.pixels.dtype} {self.pixels.shape}"
+            )
+        if self.box.is_empty or not self.pixels.size:
+            raise ValueError(f"a thumbnail must show at least one pixel, got box {self.box}")
+
+
+def write_picture(
+    png_path: str | Path,
+    map_path: str | Path,
+    thumbnail: Thumbnail,
+    *,
+    map_box: Box,
+    title: str,
+    caption: str = "",
+    show: Sequence[str] | None = None,
+) -> None:
+    """Write a picture of a finished map over its slide, about 1500 px wide.
+
+    Parameters
+    ----------
+    png_path
+        File to write; replaced when it exists.
+    map_path
+        Directory of the finished map.
+    thumbnail
+        The slide, or at least the part that the map covers.
+    map_box
+        Level-0 px of the slide that the map covers.
+    title
+        First line, such as the slide's name.
+    caption
+        Second line, such as model, mode and halo.
+    show
+        Classes to paint; None paints all, or the first three as heat maps when classes do not
+        exclude each other.
+
+    Raises
+    ------
+    UsageError
+        When ``show`` names a class that the map does not have.
+    SlideError
+        When there is no finished map.
+    RunError
+        When the disk refuses.
+    """
+    stored = open_map(map_path)
+    shown = _shown_classes(stored, show)
+    figure = _draw(stored, thumbnail, map_box, title=title, caption=caption, shown=shown)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata=_MARK)
+    with storing(stored.path, stored.spec, "the picture"):
+        replace_file(Path(png_path), buffer.getvalue())
+
+
+def is_own_picture(png_path: Path) -> bool:
+    """Whether the file at ``png_path`` is a picture that :func:`write_picture` wrote."""
+    try:
+        with Image.open(png_path) as picture:
+            return _MARK.items() <= picture.info.items()
+    except (OSError, ValueError):
+        return False
+
+
+def _shown_classes(stored: StoredMap, show: Sequence[str] | None) -> tuple[str, ...]:
+    classes, show = stored.spec.classes, show or None  # painting nothing shows nothing
+    unknown = [name for name in show or () if name not in classes]
+    if unknown:
+        raise UsageError(
+            f"map {stored.path} has no class {unknown[0]!r}; its classes are {', '.join(classes)}"
+        )
+    if stored.spec.labels:
+        return classes if show is None else tuple(show)
+    painted = [name for name in classes if not is_background(name)] or list(classes)
+    return tuple(painted if show is None else show)[:_MOST_HEAT_MAPS]
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where panels go, in px from the top left corner of the picture."""
+
+    columns: int
+    rows: int
+    panel: tuple[int, int]
+    """Size (y, x) of a panel."""
+
+    legend: int
+    """Height of the strip below."""
+
+    @property
+    def height(self) -> int:
+        rows = self.rows * (self.panel[0] + _CAPTION + _GAP) - _GAP
+        return _HEADER + rows + self.legend
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Top left corner (y, x) of a panel."""
+        row, column = divmod(number, self.columns)
+        used = self.columns * self.panel[1] + (self.columns - 1) * _GAP
+        x = (WIDTH_PX - used) // 2 + column * (self.panel[1] + _GAP)
+        return _HEADER + _CAPTION + row * (self.panel[0] + _CAPTION + _GAP), x
+
+
+def _grid(panels: int, view: Box, legend: int) -> _Grid:
+    """Fit panels of the view's shape: side by side, or stacked when it is very wide."""
+    aspect = view.shape[0] / view.shape[1]
+    columns = 2 if panels in (2, 4) else panels
+    if aspect < 0.4:
+        columns = 1
+    width = (WIDTH_PX - 2 * _MARGIN - (columns - 1) * _GAP) // columns
+    height = min(_TALLEST_PANEL, round(width * aspect))
+    width = min(width, round(height / aspect))
+    panel = (max(1, height), max(1, width))
+    return _Grid(columns, math.ceil(panels / columns), panel, legend)
+
+
+def _draw(
+    stored: StoredMap,
+    thumbnail: Thumbnail,
+    map_box: Box,
+    *,
+    title: str,
+    caption: str,
+    shown: tuple[str, ...],
+) -> Figure:
+    # A small region is enlarged on the right; both panels keep the shape of what the right shows.
+    view = thumbnail.box.intersect(map_box)
+    if view.is_empty:
+        raise ValueError(f"map {map_box} lies outside the thumbnail {thumbnail.box}")
+    if view.area > _WHOLE_SHARE * thumbnail.box.area:
+        view = thumbnail.box
+    maps = 1 if stored.spec.labels else len(shown)
+    grid = _grid(1 + maps, view, legend_height(len(shown)))
+    figure = Figure(figsize=(WIDTH_PX / _DPI, grid.height / _DPI), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    _write_header(figure, grid, title, caption)
+    _draw_slide(figure, grid, thumbnail, map_box)
+    painter = _Painter(stored, thumbnail, view, map_box, grid.panel)
+    if stored.spec.labels:
+        least = 1 / len(stored.spec.classes)
+        name = f"likeliest class, opacity by its probability ({least:.2g} to 1)"
+        _panel(figure, grid, 1, painter.classes(shown), name)
+        draw_class_legend(_strip(figure, grid), stored, painter.level, shown)
+    else:
+        channels = [stored.spec.classes.index(name) for name in shown]
+        limits = overlay.heat_limits(stored, painter.level, channels)
+        for number, (channel, name) in enumerate(zip(channels, shown, strict=True), start=1):
+            _panel(figure, grid, number, painter.heat(channel, limits), name)
+        what = "probability" if limits == (0.0, 1.0) else "score"
+        draw_colour_bar(
+            _strip(figure, grid), mpl.colormaps[_COLOUR_MAP], limits, what,
+            failed=overlay.has_failures(stored),
+        )  # fmt: skip
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class _Painter:
+    """Paints panels of one view of the slide with one map."""
+
+    stored: StoredMap
+    thumbnail: Thumbnail
+    view: Box
+    map_box: Box
+    panel: tuple[int, int]
+
+    @property
+    def level(self) -> int:
+        """Pyramid level that is fine enough for the panel."""
+        pairs = zip(self.panel, self.map_box.shape, self.view.shape, strict=True)
+        y, x = (math.ceil(px * mapped / seen) for px, mapped, seen in pairs)
+        return overlay.sufficient_level(self.stored, (y, x))
+
+    def classes(self, shown: tuple[str, ...]) -> NDArray[np.uint8]:
+        """Slide with class colours."""
+        return self._composed(overlay.class_paint(self.stored, self.level, shown), greyed=0.75)
+
+    def heat(self, channel: int, limits: tuple[float, float]) -> NDArray[np.uint8]:
+        """Slide with one heat map."""
+        colours = mpl.colormaps[_COLOUR_MAP]
+        paint = overlay.heat_paint(self.stored, self.level, channel, colours=colours, limits=limits)
+        return self._composed(paint, greyed=1.0)
+
+    def _composed(self, paint: NDArray[np.float32], greyed: float) -> NDArray[np.uint8]:
+        base = overlay.greyed(_cropped(self.thumbnail, self.view, self.panel), greyed)
+        seen = self.view.intersect(self.map_box)
+        y, x = (
+            slice(*(round((edge - start) * px / size) for edge in span))
+            for span, start, size, px in zip(
+                seen.spans, self.view[:2], self.view.shape, self.panel, strict=True
+            )
+        )
+        rows, columns = max(1, y.stop - y.start), max(1, x.stop - x.start)
+        target = base[y.start : y.start + rows, x.start : x.start + columns]
+        target[...] = overlay.laid_over(
+            target, _resized_part(paint, seen, self.map_box, target.shape[:2])
+        )
+        return base
+
+
+def _resized_part(
+    paint: NDArray[np.float32], part: Box, whole: Box, size: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Resize the ``part`` of a paint that covers ``whole``: averaged down, or cells enlarged."""
+    fy, fx = paint.shape[0] / whole.shape[0], paint.shape[1] / whole.shape[1]
+    y0, x0, y1, x1 = part.shift(-whole.y0, -whole.x0)
+    source = (x0 * fx, y0 * fy, x1 * fx, y1 * fy)
+    enlarging = size[0] >= source[3] - source[1]
+    method = Image.Resampling.NEAREST if enlarging else Image.Resampling.BOX
+    planes = (Image.fromarray(np.ascontiguousarray(paint[..., i])) for i in range(4))
+    resized = (plane.resize((size[1], size[0]), method, box=source) for plane in planes)
+    return np.stack([np.asarray(plane) for plane in resized], axis=-1)
+
+
+def _cropped(thumbnail: Thumbnail, view: Box, panel: tuple[int, int]) -> NDArray[np.uint8]:
+    """Thumbnail of ``view``, resized to a panel."""
+    rows, columns = thumbnail.pixels.shape[:2]
+    fy, fx = rows / thumbnail.box.shape[0], columns / thumbnail.box.shape[1]
+    y0, x0, y1, x1 = view.shift(-thumbnail.box.y0, -thumbnail.box.x0)
+    image = Image.fromarray(thumbnail.pixels).resize(
+        (panel[1], panel[0]), Image.Resampling.LANCZOS, box=(x0 * fx, y0 * fy, x1 * fx, y1 * fy)
+    )
+    return np.array(image)
+
+
+def _axes(figure: Figure, top: int, left: int, size: tuple[int, int]) -> Axes:
+    """Axes at a place given in px from the top left corner."""
+    width, height = (inches * _DPI for inches in figure.get_size_inches())
+    bottom = 1 - (top + size[0]) / height
+    return figure.add_axes((left / width, bottom, size[1] / width, size[0] / height))
+
+
+def _panel(figure: Figure, grid: _Grid, number: int, pixels: NDArray[np.uint8], name: str) -> Axes:
+    top, left = grid.place(number)
+    size = (pixels.shape[0], pixels.shape[1])
+    # A panel of another shape than the others (the whole slide beside a region) is centred.
+    top += (grid.panel[0] - size[0]) // 2
+    left += (grid.panel[1] - size[1]) // 2
+    axes = _axes(figure, top, left, size)
+    axes.imshow(pixels, interpolation="none", aspect="auto")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_edgecolor(_FRAME)
+    axes.set_title(
+        printable(name), loc="left", fontsize=11, color=_SOFT_INK, pad=6, parse_math=False
+    )
+    return axes
+
+
+def _draw_slide(figure: Figure, grid: _Grid, thumbnail: Thumbnail, map_box: Box) -> None:
+    box = thumbnail.box
+    scale = min(px / n for px, n in zip(grid.panel, box.shape, strict=True))
+    size = (max(1, round(box.shape[0] * scale)), max(1, round(box.shape[1] * scale)))
+    axes = _panel(figure, grid, 0, _cropped(thumbnail, box, size), "slide")
+    if thumbnail.mpp is not None:
+        draw_scale_bar(axes, thumbnail.mpp[1] / scale, size)
+    seen = map_box.intersect(box)
+    if seen != box:
+        y, x = (seen.y0 - box.y0) * scale, (seen.x0 - box.x0) * scale
+        height, width = (n * scale for n in seen.shape)
+        axes.add_patch(
+            Rectangle((x - 0.5, y - 0.5), width, height, fill=False, edgecolor=_INK, linewidth=1.8)
+        )
+
+
+def _write_header(figure: Figure, grid: _Grid, title: str, caption: str) -> None:
+    x = _MARGIN / WIDTH_PX
+    title_y, caption_y = 1 - 40 / grid.height, 1 - 70 / grid.height
+    figure.text(
+        x, title_y, printable(title, 90), fontsize=19, fontweight="bold", color=_INK,
+        va="center", parse_math=False,
+    )  # fmt: skip
+    figure.text(
+        x, caption_y, printable(caption, 160), fontsize=11.5, color=_SOFT_INK,
+        va="center", parse_math=False,
+    )  # fmt: skip
+
+
+def _strip(figure: Figure, grid: _Grid) -> Axes:
+    """Axes below the panels, in px from its own top left corner."""
+    size = (grid.legend, WIDTH_PX - 2 * _MARGIN)
+    axes = _axes(figure, grid.height - grid.legend, _MARGIN, size)
+    axes.set_xlim(0, size[1])
+    axes.set_ylim(size[0], 0)
+    axes.axis("off")
+    return axes

@@ -1,0 +1,154 @@
+"""How the coarser levels come from the finest.
+
+Each level is made from the one below by 2 x 2 blocks, one task per destination shard, which may
+start as soon as its source shards (``source_shards``) are written.  At an odd edge a block has
+only the pixels that exist.
+
+- Scores: the mean.  For uint8 it is rounded half to even; for floats pixels that were not
+  computed (NaN) do not count, and a block without a computed pixel is NaN.
+- Labels: the mode; on a tie the first of the tied labels in reading order.  (The mode keeps thin
+  structures better than the nearest pixel and, unlike an argmax of the averaged scores, does not
+  depend on how they were quantised.)
+
+Because a chunk is normally a power of two, computed and background chunks do not share a block
+down to the level at which a chunk is one pixel.  Peak memory is one destination shard and one
+class of one source shard.  A destination shard without any source object stores no object.
+
+It leaves out scheduling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigafcn.geometry import Box
+from gigafcn.output.disk import storing
+from gigafcn.output.shards import ShardedArray
+from gigafcn.output.spec import (
+    MapSpec,
+    labels_path,
+    map_levels,
+    scores_path,
+    source_shards,
+)
+
+Halve = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def build_pyramid_shard(
+    path: str | Path, spec: MapSpec, level: int, index: tuple[int, int]
+) -> None:
+    """Build the scores and labels of one shard of a coarser level.
+
+    Parameters
+    ----------
+    path
+        Directory of the store.
+    spec
+        Layout of the map.
+    level
+        Level to write, at least 1.
+    index
+        Shard (y, x) of that level.
+
+    Raises
+    ------
+    RunError
+        When the disk refuses.
+    """
+    root = Path(path)
+    with storing(root, spec, f"shard {index[0]}/{index[1]} of level {level}"):
+        for array_path, planes, halve in _arrays(spec):
+            levels = map_levels(spec)
+            source = ShardedArray(root / array_path(level - 1), levels[level - 1])
+            target = ShardedArray(root / array_path(level), levels[level])
+            existing = [s for s in source_shards(spec, level, index) if source.has(s)]
+            if not existing:
+                target.drop(index)
+                continue
+            box = levels[level].shard_box(index)
+            block = np.full((planes, *box.shape), target.fill, target.dtype)
+            for shard in existing:
+                _place_halved(source, levels[level - 1].shard_box(shard), halve, block, box)
+            target.put(index, block if array_path is scores_path else block[0])
+
+
+def _arrays(spec: MapSpec) -> list[tuple[Callable[[int], str], int, Halve]]:
+    """Per kind of array: its path by level, its planes, and how blocks are merged."""
+    halve = halve_uint8 if spec.dtype == "uint8" else halve_float
+    scores: tuple[Callable[[int], str], int, Halve] = (scores_path, len(spec.classes), halve)
+    return [scores, (labels_path, 1, halve_labels)] if spec.labels else [scores]
+
+
+def _place_halved(
+    source: ShardedArray, shard: Box, halve: Halve, block: NDArray[Any], box: Box
+) -> None:
+    """Halve one source shard, class by class, into ``block``, which covers ``box``."""
+    target = Box(shard.y0 // 2, shard.x0 // 2, -(-shard.y1 // 2), -(-shard.x1 // 2))
+    where = target.relative_to(box)
+    for plane in range(len(block)):
+        block[(plane, *where)] = halve(source.get(shard, plane if source.is_stack else None))
+
+
+def halve_uint8(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mean of each 2 x 2 block of (y, x), rounded half to even.
+
+    Examples
+    --------
+    >>> halve_uint8(np.array([[1, 2], [2, 1]], np.uint8)), halve_uint8(np.array([[3]], np.uint8))
+    (array([[2]], dtype=uint8), array([[3]], dtype=uint8))
+    """
+    a, b, c, d = (corner.astype(np.uint16) for corner in _corners(image))
+    total = a + b + c + d
+    odd = (total >> np.uint16(2)) & np.uint16(1)
+    return ((total + np.uint16(1) + odd) >> np.uint16(2)).astype(np.uint8)
+
+
+def halve_float(image: NDArray[Any]) -> NDArray[Any]:
+    """Mean of the pixels that are not NaN in each 2 x 2 block of (y, x), in the image's dtype.
+
+    Examples
+    --------
+    >>> halve_float(np.array([[1.0, np.nan], [2.0, np.nan]], np.float32))
+    array([[1.5]], dtype=float32)
+    """
+    corners = _corners(image)
+    total = np.zeros(corners[0].shape, np.float64)
+    count = np.zeros(corners[0].shape, np.uint8)
+    for corner in corners:
+        known = ~np.isnan(corner)
+        np.add(total, corner, out=total, where=known)
+        count += known
+    with np.errstate(invalid="ignore"):
+        return (total / count).astype(image.dtype)
+
+
+def halve_labels(image: NDArray[Any]) -> NDArray[Any]:
+    """Mode of each 2 x 2 block of (y, x); on a tie the first tied label in reading order.
+
+    Examples
+    --------
+    >>> halve_labels(np.array([[1, 2], [3, 2]], np.uint8))
+    array([[2]], dtype=uint8)
+    """
+    a, b, c, d = _corners(image)
+    # With a alone, only a pair among b, c, d can outnumber it; with a paired, nothing can.
+    best = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
+    return np.where((a == b) | (a == c) | (a == d), a, best)
+
+
+def _corners(image: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the four pixels of each 2 x 2 block, in reading order.
+
+    At an odd edge the last row or column is repeated: each existing pixel then counts equally
+    often, so mean and mode are those of the existing pixels.
+    """
+    rows, columns = image.shape
+    if rows % 2 or columns % 2:
+        image = np.pad(image, ((0, rows % 2), (0, columns % 2)), mode="edge")
+    return [image[y::2, x::2] for y in (0, 1) for x in (0, 1)]

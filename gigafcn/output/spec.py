@@ -1,0 +1,335 @@
+"""What a map looks like on disk, before its first pixel is known.
+
+A :class:`MapSpec` fixes everything that workers must agree on: shapes, chunks, shards, value
+type, physical scale.  It is plain data and travels as JSON.  All layout arithmetic is a pure
+function of it: the levels of the pyramid, the shards of a level, the source shards of a coarser
+one, the most objects and bytes that a finished store can have.
+
+Arrays are (c, y, x).  An inner chunk holds one class and ``chunk`` x ``chunk`` px; a shard holds
+all classes and ``shard`` x ``shard`` px and is one object.  Each coarser level is the one below
+halved (rounded up), until the longer side is at most 512 px; labels have the same levels.  A
+level that fits into one shard gets a shard just large enough.  How chunk and shard are chosen is
+in :mod:`gigafcn.output.sizing`.
+
+It leaves out values, files, and where a map came from: provenance is given at the end of a run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gigafcn.errors import UsageError
+from gigafcn.geometry import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COARSEST_PX = 512
+"""The pyramid ends at the first level whose longer side is at most this."""
+
+STATUS_CHUNK = 1024
+"""Side of a chunk of the status array, in cells."""
+
+DTYPES = ("uint8", "float16", "float32")
+"""Value types that a map may have."""
+
+# Most bytes that a codec may add: blosc's header per inner chunk, a crc32c per inner chunk, the
+# shard's index (offset and size per inner chunk, one crc32c), and one metadata document.
+_CHUNK_EXTRA_BYTES = 16 + 4 + 16
+_SHARD_EXTRA_BYTES = 4
+_DOCUMENT_BYTES = 4096
+
+_HEX_COLOUR = re.compile(r"[0-9A-Fa-f]{6}")
+
+
+@dataclass(frozen=True, slots=True)
+class MapLevel:
+    """One level of the pyramid, scores and labels alike; level 0 is the finest."""
+
+    shape: tuple[int, int]
+    """Size (y, x) in px of this level."""
+
+    factor: int
+    """Level-0 px per px of this level, a power of two."""
+
+    chunk: int
+    """Side of an inner chunk in px of this level."""
+
+    shard: int
+    """Side of a shard in px of this level, a multiple of ``chunk``."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Number of shards (y, x)."""
+        return _ceil_div(self.shape[0], self.shard), _ceil_div(self.shape[1], self.shard)
+
+    def shard_box(self, index: tuple[int, int]) -> Box:
+        """Pixels of the shard at ``index`` (y, x), clipped to the level."""
+        y, x = index[0] * self.shard, index[1] * self.shard
+        return Box(y, x, y + self.shard, x + self.shard).clip(self.shape)
+
+    def shards_in(self, box: Box) -> list[tuple[int, int]]:
+        """Indices (y, x) of the shards that hold a pixel of ``box``, row by row."""
+        inside = box.clip(self.shape)
+        if inside.is_empty:
+            return []
+        rows = range(inside.y0 // self.shard, _ceil_div(inside.y1, self.shard))
+        columns = range(inside.x0 // self.shard, _ceil_div(inside.x1, self.shard))
+        return [(y, x) for y in rows for x in columns]
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """Everything that fixes a map's store before the first tile is computed.
+
+    Examples
+    --------
+    >>> spec = MapSpec(
+    ...     shape=(1000, 1500), classes=("tissue",), colours=("2A9D8F",), dtype="uint8",
+    ...     chunk=256, shard=1536, name="probabilities",
+    ... )
+    >>> [level.shape for level in map_levels(spec)]
+    [(1000, 1500), (500, 750), (250, 375)]
+    >>> MapSpec.from_json(spec.to_json()) == spec
+    True
+    """
+
+    shape: tuple[int, int]
+    """Size (y, x) of the map at level 0, in map px."""
+
+    classes: tuple[str, ...]
+    """Class names, one per channel, in the model's order."""
+
+    colours: tuple[str, ...]
+    """One ``RRGGBB`` per class, for viewers and pictures."""
+
+    dtype: str
+    """Type of the scores: uint8 (255 = probability 1), float16 or float32."""
+
+    chunk: int
+    """Side of an inner chunk in px: what a viewer fetches, and one cell of the status array."""
+
+    shard: int
+    """Side of a level-0 shard in px, a multiple of ``chunk``: one object, owned by one task."""
+
+    mpp: tuple[float, float] | None = None
+    """Micrometres (y, x) per *input* px of the model, None when unknown."""
+
+    stride: tuple[Fraction, Fraction] = (Fraction(1), Fraction(1))
+    """Input px (y, x) per map px; below 1 when the model enlarges."""
+
+    offset: tuple[float, float] = (0.0, 0.0)
+    """Input px (y, x) before the first map pixel's cell: lost margin, region origin."""
+
+    labels: bool = False
+    """Whether the argmax over classes is stored too (the classes exclude each other)."""
+
+    name: str = "map"
+    """Name of the image within the store."""
+
+    def __post_init__(self) -> None:
+        _check_layout(self)
+        _check_classes(self)
+        _check_physical(self)
+
+    @property
+    def label_dtype(self) -> str:
+        """Type of the labels: uint8, or uint16 beyond 256 classes."""
+        return "uint8" if len(self.classes) <= 256 else "uint16"
+
+    @property
+    def status_shape(self) -> tuple[int, int]:
+        """Cells (y, x) of the status array, one per level-0 chunk."""
+        return _ceil_div(self.shape[0], self.chunk), _ceil_div(self.shape[1], self.chunk)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON values; fractions become strings such as ``"1/4"``."""
+        return {
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            "colours": list(self.colours),
+            "dtype": self.dtype,
+            "chunk": self.chunk,
+            "shard": self.shard,
+            "mpp": None if self.mpp is None else list(self.mpp),
+            "stride": [str(s) for s in self.stride],
+            "offset": list(self.offset),
+            "labels": self.labels,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> MapSpec:
+        """Rebuild a spec from :meth:`to_json`.
+
+        Raises
+        ------
+        UsageError
+            When a field is missing, unknown or has a value that no spec can have.
+        """
+        expected = {f.name for f in fields(cls)}
+        if set(data) != expected:
+            odd = ", ".join(sorted(set(data) ^ expected))
+            raise UsageError(f"a map specification lacks or has unknown fields: {odd}")
+        try:
+            mpp = data["mpp"]
+            values = {
+                **data,
+                "shape": tuple(data["shape"]),
+                "classes": tuple(data["classes"]),
+                "colours": tuple(data["colours"]),
+                "mpp": None if mpp is None else tuple(float(v) for v in mpp),
+                "stride": tuple(Fraction(s) for s in data["stride"]),
+                "offset": tuple(float(v) for v in data["offset"]),
+            }
+            return cls(**values)
+        except (TypeError, ZeroDivisionError) as error:
+            raise UsageError(f"a map specification cannot be read: {error}") from error
+
+
+def map_levels(spec: MapSpec) -> tuple[MapLevel, ...]:
+    """Levels of the pyramid, finest first."""
+    levels = [MapLevel(spec.shape, 1, spec.chunk, _shard_within(spec.shape, spec))]
+    while max(levels[-1].shape) > COARSEST_PX:
+        y, x = levels[-1].shape
+        shape = (_ceil_div(y, 2), _ceil_div(x, 2))
+        level = MapLevel(shape, 2 * levels[-1].factor, spec.chunk, _shard_within(shape, spec))
+        levels.append(level)
+    return tuple(levels)
+
+
+def pyramid_shards(spec: MapSpec, level: int) -> list[tuple[int, int]]:
+    """Indices (y, x) of all shards of ``level``, row by row: one task each when ``level`` > 0."""
+    target = map_levels(spec)[level]
+    return target.shards_in(Box.whole(target.shape))
+
+
+def pyramid_tasks(spec: MapSpec) -> list[tuple[int, tuple[int, int]]]:
+    """All pyramid tasks (level, index), each after the tasks whose shards it reads."""
+    count = len(map_levels(spec))
+    return [(k, index) for k in range(1, count) for index in pyramid_shards(spec, k)]
+
+
+def source_shards(spec: MapSpec, level: int, index: tuple[int, int]) -> list[tuple[int, int]]:
+    """Shards of ``level`` - 1 that must exist before the shard ``index`` of ``level`` is built."""
+    levels = map_levels(spec)
+    box = levels[level].shard_box(index)
+    return levels[level - 1].shards_in(Box(*(2 * edge for edge in box)))
+
+
+def status_slices(spec: MapSpec, box: Box) -> tuple[slice, slice]:
+    """Where the cells of ``box`` (whole chunks clipped to the map) lie in the status array."""
+    inside = box.clip(spec.shape)
+    return (
+        slice(inside.y0 // spec.chunk, _ceil_div(inside.y1, spec.chunk)),
+        slice(inside.x0 // spec.chunk, _ceil_div(inside.x1, spec.chunk)),
+    )
+
+
+def array_paths(spec: MapSpec) -> tuple[str, ...]:
+    """Paths of all pixel arrays inside the store, scores before labels, finest first."""
+    count = len(map_levels(spec))
+    return tuple(scores_path(k) for k in range(count)) + (
+        tuple(labels_path(k) for k in range(count)) if spec.labels else ()
+    )
+
+
+def scores_path(level: int) -> str:
+    """Path of the scores of ``level`` inside the store."""
+    return str(level)
+
+
+def labels_path(level: int) -> str:
+    """Path of the labels of ``level`` inside the store."""
+    return f"labels/classes/{level}"
+
+
+def count_objects(spec: MapSpec) -> int:
+    """Objects (files) of a finished store in which nothing is background."""
+    shards = sum(math.prod(level.grid) for level in map_levels(spec))
+    arrays = len(array_paths(spec))
+    groups = 3 if spec.labels else 1
+    status_chunks = math.prod(_ceil_div(cells, STATUS_CHUNK) for cells in spec.status_shape)
+    return shards * (2 if spec.labels else 1) + arrays + groups + 1 + status_chunks
+
+
+def store_bytes(spec: MapSpec) -> int:
+    """Most bytes that a finished store can take: nothing compresses, nothing is background.
+
+    Whole chunks are counted, since an edge chunk is stored at full size, with what codecs and
+    indices may add.  Compression usually leaves a third to a half of it for uint8.
+    """
+    scores = len(spec.classes) * np.dtype(spec.dtype).itemsize
+    labels = np.dtype(spec.label_dtype).itemsize if spec.labels else 0
+    planes = len(spec.classes) + (1 if spec.labels else 0)
+    total = math.prod(spec.status_shape) + count_objects(spec) * _SHARD_EXTRA_BYTES
+    for level in map_levels(spec):
+        touched = math.prod(_ceil_div(size, level.chunk) for size in level.shape)
+        stored = math.prod(level.grid) * (level.shard // level.chunk) ** 2
+        total += touched * level.chunk**2 * (scores + labels)
+        total += stored * planes * _CHUNK_EXTRA_BYTES
+    return total + (len(array_paths(spec)) + 4) * _DOCUMENT_BYTES
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _shard_within(shape: tuple[int, int], spec: MapSpec) -> int:
+    return min(spec.shard, _ceil_div(max(shape), spec.chunk) * spec.chunk)
+
+
+def _check_layout(spec: MapSpec) -> None:
+    if len(spec.shape) != 2 or not all(_is_count(n) for n in spec.shape):
+        raise UsageError(f"a map must have at least 1 x 1 px, got shape (y, x) {spec.shape}")
+    if spec.dtype not in DTYPES:
+        raise UsageError(f"map dtype must be one of {', '.join(DTYPES)}, got {spec.dtype!r}")
+    if not _is_count(spec.chunk) or not _is_count(spec.shard) or spec.shard % spec.chunk:
+        raise UsageError(
+            f"shard must be a positive multiple of chunk, got shard {spec.shard} px, "
+            f"chunk {spec.chunk} px"
+        )
+    # A 2 x 2 block of source pixels must not lie in two source shards.
+    if spec.shard % 2 and max(spec.shape) > max(spec.shard, COARSEST_PX):
+        raise UsageError(
+            f"shard must be even for a map of {spec.shape[0]} x {spec.shape[1]} px, "
+            f"got {spec.shard} px; choose an even chunk"
+        )
+
+
+def _check_classes(spec: MapSpec) -> None:
+    if not spec.classes or len(set(spec.classes)) != len(spec.classes):
+        raise UsageError(f"class names must be present and differ, got {list(spec.classes)}")
+    if not all(isinstance(name, str) and name for name in spec.classes):
+        raise UsageError(f"class names must be non-empty text, got {list(spec.classes)}")
+    if len(spec.colours) != len(spec.classes):
+        raise UsageError(
+            f"one colour per class is needed, got {len(spec.colours)} colours "
+            f"for {len(spec.classes)} classes"
+        )
+    for colour in spec.colours:
+        if not isinstance(colour, str) or not _HEX_COLOUR.fullmatch(colour):
+            raise UsageError(f"a colour must be written RRGGBB, got {colour!r}")
+    if spec.labels and len(spec.classes) < 2:
+        raise UsageError(f"labels need at least 2 classes, got {len(spec.classes)}")
+
+
+def _check_physical(spec: MapSpec) -> None:
+    if spec.mpp is not None and not (
+        len(spec.mpp) == 2 and all(math.isfinite(m) and m > 0 for m in spec.mpp)
+    ):
+        raise UsageError(f"mpp (y, x) must be positive, got {spec.mpp} um/px")
+    if len(spec.stride) != 2 or not all(isinstance(s, Fraction) and s > 0 for s in spec.stride):
+        raise UsageError(f"stride (y, x) must be two positive fractions, got {spec.stride}")
+    if len(spec.offset) != 2 or not all(math.isfinite(o) for o in spec.offset):
+        raise UsageError(f"offset (y, x) must be two finite numbers of px, got {spec.offset}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,257 @@
+"""How tiles get into a map.
+
+:func:`create_map` makes every array but not the root ``zarr.json``, so nothing opens the map yet.
+Any number of processes then hold a :class:`MapStore` and write whole shards: a tile is a whole
+number of shards and one task owns it, so no two tasks touch one object and nothing is locked.
+``finish_map`` (in :mod:`gigafcn.output.metadata`) ends it.
+
+The status array is not written by tasks.  Its cells are one byte per chunk (150 kB for a slide of
+100 000 x 100 000 px), so one status object per task would double the number of files, and a
+shared one would be written by two tasks.  Instead :meth:`MapStore.write` returns the cells of its
+box, the driver keeps them (in memory and receipts) and hands the whole array to ``finish_map``.  A
+run that dies has a status array that reads "absent" everywhere, and no root document either.
+
+It leaves out the pyramid, metadata, and any check of the values: they arrive quantised.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore
+
+from gigafcn.errors import RunError, UsageError
+from gigafcn.output.disk import storing
+from gigafcn.output.ownership import KEY, attributes_of, make_room
+from gigafcn.output.shards import ShardedArray, create_array
+from gigafcn.output.spec import (
+    STATUS_CHUNK,
+    MapSpec,
+    labels_path,
+    map_levels,
+    scores_path,
+    status_slices,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gigafcn.geometry import Box
+
+STATUS_PATH = "status"
+"""Path of the status array inside the store."""
+
+_BAD_PLACE = frozenset(
+    {errno.EACCES, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
+
+
+class ChunkStatus(IntEnum):
+    """What is known about one level-0 chunk."""
+
+    ABSENT = 0
+    """Not written."""
+
+    COMPUTED = 1
+    """Holds the model's values."""
+
+    BACKGROUND = 2
+    """Left out on purpose: no tissue there. Reads as the fill value."""
+
+    FAILED = 3
+    """Could not be computed. Reads as the fill value."""
+
+
+def create_map(path: str | Path, spec: MapSpec, *, overwrite: bool = False) -> None:
+    """Create the arrays of a map, without the root document that makes it openable.
+
+    Parameters
+    ----------
+    path
+        Directory of the store, by custom ending in ``.zarr``; parents are made.
+    spec
+        Layout of the map.
+    overwrite
+        Replace an earlier map of gigafcn, finished or not; nothing else is ever replaced.
+
+    Raises
+    ------
+    UsageError
+        When the path is taken or cannot be created.
+    RunError
+        When the disk refuses.
+    """
+    root = Path(path)
+    with storing(root, spec, "the layout"):
+        make_room(root, overwrite=overwrite)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in _BAD_PLACE:
+                raise
+            reason = error.strerror
+            raise UsageError(
+                f"output {root} cannot be created: {reason}; choose another place"
+            ) from error
+        _create_status(root, spec)  # first: it marks the directory as gigafcn's
+        for k, level in enumerate(map_levels(spec)):
+            shape = (len(spec.classes), *level.shape)
+            create_array(root / scores_path(k), shape, level, dtype=spec.dtype)
+            if spec.labels:
+                dtype = spec.label_dtype
+                create_array(root / labels_path(k), level.shape, level, dtype=dtype)
+
+
+def _create_status(root: Path, spec: MapSpec) -> None:
+    zarr.create_array(
+        store=LocalStore(root / STATUS_PATH),
+        shape=spec.status_shape,
+        dtype="uint8",
+        chunks=tuple(min(STATUS_CHUNK, cells) for cells in spec.status_shape),
+        fill_value=int(ChunkStatus.ABSENT),
+        dimension_names=("y", "x"),
+        attributes={KEY: {"map": spec.to_json(), "codes": status_codes()}},
+    )
+
+
+def status_codes() -> dict[str, int]:
+    """Names of the status codes as stored."""
+    return {status.name.lower(): int(status) for status in ChunkStatus}
+
+
+def empty_status(spec: MapSpec) -> NDArray[np.uint8]:
+    """Status cells (y, x) of a map in which nothing is written, for the driver to fill in."""
+    return np.full(spec.status_shape, ChunkStatus.ABSENT, np.uint8)
+
+
+class MapStore:
+    """A created map that takes level-0 shards, in this process.
+
+    Parameters
+    ----------
+    path
+        Directory of the store, made by :func:`create_map`.
+    spec
+        The very spec it was made with.
+
+    Raises
+    ------
+    RunError
+        When there is no such map, or it was made with another spec.
+    """
+
+    def __init__(self, path: str | Path, spec: MapSpec) -> None:
+        self._root = Path(path)
+        self._spec = spec
+        self._level = map_levels(spec)[0]
+        stored = attributes_of(self._root / STATUS_PATH).get(KEY, {})
+        if stored.get("map") != spec.to_json():
+            raise RunError(f"{self._root} was not created for this map; start the run anew")
+        self._scores = ShardedArray(self._root / scores_path(0), self._level)
+        self._labels = (
+            ShardedArray(self._root / labels_path(0), self._level) if spec.labels else None
+        )
+
+    def write(
+        self,
+        box: Box,
+        scores: NDArray[Any] | None,
+        labels: NDArray[Any] | None,
+        status: int | NDArray[np.uint8] = ChunkStatus.COMPUTED,
+    ) -> NDArray[np.uint8]:
+        """Store a tile and return its status cells.
+
+        Parameters
+        ----------
+        box
+            Whole shards, clipped to the map.
+        scores
+            Values (c, y, x) in the map's dtype, None when nothing in the box was computed.
+        labels
+            Argmax (y, x); None when the map stores none, or ``scores`` is None.
+        status
+            One code for all chunks of the box, or one per chunk (y, x): computed, background or
+            failed. Chunks that are not computed are stored as the fill value, and a shard
+            without a computed chunk has no object.
+
+        Returns
+        -------
+        numpy.ndarray
+            The cells (y, x), to be placed at ``status_slices(spec, box)``.
+
+        Raises
+        ------
+        ValueError
+            When the box is not whole shards or the arrays do not fit it.
+        RunError
+            When the disk refuses.
+        """
+        cells = self._checked_cells(box, scores, labels, status)
+        for index in self._level.shards_in(box):
+            shard = self._level.shard_box(index)
+            done = cells[self._cells_within(shard, box)] == ChunkStatus.COMPUTED
+            with storing(self._root, self._spec, f"shard {index[0]}/{index[1]}"):
+                for array, values in ((self._scores, scores), (self._labels, labels)):
+                    if array is None:
+                        continue
+                    if values is None or not done.any():
+                        array.drop(index)
+                        continue
+                    block = values[(..., *shard.relative_to(box))]
+                    array.put(index, self._blanked(block, done, array.fill))
+        return cells
+
+    def _blanked(self, block: NDArray[Any], done: NDArray[np.bool_], fill: float) -> NDArray[Any]:
+        """Return the block with the fill value in chunks that are not ``done``."""
+        if done.all():
+            return block
+        rows, columns = block.shape[-2:]
+        pixels = done.repeat(self._spec.chunk, 0).repeat(self._spec.chunk, 1)
+        return np.where(pixels[:rows, :columns], block, np.asarray(fill, block.dtype))
+
+    def _cells_within(self, inner: Box, outer: Box) -> tuple[slice, slice]:
+        (y, x), (y0, x0) = status_slices(self._spec, inner), status_slices(self._spec, outer)
+        return (
+            slice(y.start - y0.start, y.stop - y0.start),
+            slice(x.start - x0.start, x.stop - x0.start),
+        )
+
+    def _checked_cells(
+        self,
+        box: Box,
+        scores: NDArray[Any] | None,
+        labels: NDArray[Any] | None,
+        status: int | NDArray[np.uint8],
+    ) -> NDArray[np.uint8]:
+        self._check_box(box)
+        spec = self._spec
+        y, x = status_slices(spec, box)
+        shape = (y.stop - y.start, x.stop - x.start)
+        cells: NDArray[np.uint8] = np.broadcast_to(np.asarray(status, np.uint8), shape).copy()
+        if not np.isin(cells, [s for s in ChunkStatus if s != ChunkStatus.ABSENT]).all():
+            raise ValueError(f"status of {box} must be computed, background or failed")
+        if scores is None and (cells == ChunkStatus.COMPUTED).any():
+            raise ValueError(f"{box} has computed chunks but no scores")
+        if scores is not None and scores.shape != (len(spec.classes), *box.shape):
+            raise ValueError(f"scores of {box} have shape {scores.shape}")
+        if (labels is not None) != (scores is not None and spec.labels):
+            raise ValueError(f"labels of {box} must be given exactly when the map stores them")
+        if labels is not None and labels.shape != box.shape:
+            raise ValueError(f"labels of {box} have shape {labels.shape}")
+        return cells
+
+    def _check_box(self, box: Box) -> None:
+        side, shape = self._level.shard, self._spec.shape
+        starts_on_shards = box.y0 % side == 0 and box.x0 % side == 0
+        ends_on_shards = all(
+            stop % side == 0 or stop == end for stop, end in zip(box[2:], shape, strict=True)
+        )
+        if box.is_empty or box.clip(shape) != box or not (starts_on_shards and ends_on_shards):
+            raise ValueError(
+                f"{box} is not whole shards of {side} px of a map of {shape[0]} x {shape[1]} px"
+            )
