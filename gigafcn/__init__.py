@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gigafcn.model.loading import LoadedModel, load_model
     from gigafcn.output.opening import open_map
     from gigafcn.progress import Progress
-    from gigafcn.run import PlanReport, Result, infer, plan
+    from gigafcn.run import PlanReport, Result, infer, plan_run
     from gigafcn.slide.opening import open_slide
 
 _HOMES = {
@@ -41,7 +41,7 @@ _HOMES = {
     "load_model": "gigafcn.model.loading",
     "open_map": "gigafcn.output.opening",
     "open_slide": "gigafcn.slide.opening",
-    "plan": "gigafcn.run.report",
+    "plan_run": "gigafcn.run.report",
 }
 
 __all__ = [
@@ -61,7 +61,7 @@ __all__ = [
     "load_model",
     "open_map",
     "open_slide",
-    "plan",
+    "plan_run",
 ]
 
 

@@ -162,7 +162,7 @@ def _terminable() -> Iterator[None]:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes the library's log as lines of the command; follows a stderr that is replaced."""
+    """Writes log records as lines of the command; follows a stderr that is replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
@@ -171,15 +171,20 @@ class _StderrHandler(logging.Handler):
 
 @contextmanager
 def _logging_to_stderr(*, debug: bool, quiet: bool) -> Iterator[None]:
-    logger = logging.getLogger("gigafcn")
-    handler, before = _StderrHandler(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+    own, others = logging.getLogger("gigafcn"), logging.getLogger()
+    # What another library logs is no news to a user: the error that follows says it in one line.
+    handler, elsewhere = _StderrHandler(), _StderrHandler() if debug else logging.NullHandler()
+    before = own.level, own.propagate
+    own.addHandler(handler)
+    own.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+    own.propagate = False
+    others.addHandler(elsewhere)
     try:
         with warnings.catch_warnings():
-            if not debug:  # deprecations inside other packages are no news to a user
+            if not debug:  # nor are deprecations inside other packages
                 warnings.simplefilter("ignore")
             yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
+        others.removeHandler(elsewhere)
+        own.removeHandler(handler)
+        own.level, own.propagate = before

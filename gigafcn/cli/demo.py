@@ -41,4 +41,3 @@ def demo(
         report = run_demo(size_px=size, seed=seed, progress=progress)
     show_table(report.rows())
     say(closing_line(report.result))
-    say(f"picture: {report.picture}")

@@ -25,6 +25,7 @@ def inspect(
     *,
     channels: Number = None,
     size: Number = None,
+    trust: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -43,6 +44,8 @@ def inspect(
     size
         Height and width in px to analyse at; if unset, the first of 256, 224, 64, 512 and 572
         that the model takes.
+    trust
+        Run the Python code of a model given as FILE.py:FACTORY; such code can do anything.
     json
         Write everything as one JSON object.
     debug
@@ -51,7 +54,7 @@ def inspect(
     from gigafcn.analysis import analyze  # loads torch
     from gigafcn.model.loading import load_model
 
-    loaded = load_model(model)
+    loaded = load_model(model, trust=trust)
     footprint = analyze(loaded.module, channels=channels or loaded.channels or 3, size=size)
     if json:
         say_json("inspect", model=loaded.name, **as_json(footprint))

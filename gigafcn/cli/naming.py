@@ -2,7 +2,8 @@
 
 ``-o`` ending in ``.zarr`` names the map; any other names a directory that receives
 ``<slide stem>.zarr``; without ``-o`` that directory is the working directory, since archives of
-slides are read-only.  Names are settled before the first slide is opened, so that two slides that
+slides are read-only.  A slide that is itself ``<stem>.zarr`` in that directory gets
+``<stem>-map.zarr``.  Names are settled before the first slide is opened, so that two slides that
 would share a map are found at once.
 """
 
@@ -49,7 +50,7 @@ def map_paths(slides: Sequence[str], output: Path | None) -> list[Path]:
             )
         paths = [output]
     else:
-        paths = [(output or Path()) / f"{stem_of(slide)}.zarr" for slide in slides]
+        paths = [_named_after(slide, output or Path()) for slide in slides]
     owner: dict[Path, str] = {}
     for slide, path in zip(slides, paths, strict=True):
         if path in owner:
@@ -61,3 +62,8 @@ def map_paths(slides: Sequence[str], output: Path | None) -> list[Path]:
         if path.resolve() == Path(slide).resolve():
             raise UsageError(f"the map of {slide} would take the slide's own place; give -o")
     return paths
+
+
+def _named_after(slide: str, folder: Path) -> Path:
+    path = folder / f"{stem_of(slide)}.zarr"
+    return path if path.resolve() != Path(slide).resolve() else path.with_stem(f"{path.stem}-map")

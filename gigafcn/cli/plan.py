@@ -33,12 +33,12 @@ def plan(
     debug
         Log more, and show the traceback of an error.
     """
-    from gigafcn.run import plan as planned  # loads torch
+    from gigafcn.run import plan_run  # loads torch
 
     chosen = gathered(options, config)
     arguments = chosen.arguments()
     arguments.pop("overwrite", None)
-    report = planned(slide, chosen_model(chosen, [slide]), **arguments)
+    report = plan_run(slide, chosen_model(chosen, [slide]), **arguments)
     if json:
         say_json("plan", slide=slide, **report.to_json())
     else:

@@ -107,7 +107,7 @@ def bar_progress(name: str) -> Iterator[ProgressCallback]:
 
 
 def closing_line(result: Result) -> str:
-    """Size, seconds, speed, halo, mode, bottleneck and place of a finished map, in one line."""
+    """Size, seconds, speed, halo, mode, model, bottleneck and places of a map, in one line."""
     summary = result.summary
     height, width = result.shape[-2:]
     halo = "/".join(f"{side:g}" for side in summary["halo"])
@@ -115,7 +115,8 @@ def closing_line(result: Result) -> str:
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     return (
         f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s, "
-        f"halo {halo} px, {summary['mode']}, bottleneck {slowest}: {result.path}"
+        f"halo {halo} px, {summary['mode']}, model {summary['model']}, bottleneck {slowest}: "
+        f"{result.path}, picture {summary['picture']}"
     )
 
 

@@ -41,6 +41,11 @@ def flag(
     )
 
 
+def switch(group: Group) -> Parameter:
+    """Describe a flag that is given or not, without a word of its own."""
+    return Parameter(group=group, negative="", show_default=False)
+
+
 class PlanOptions(BaseModel):
     """What fixes the numbers of a run and how its work is divided."""
 
@@ -49,6 +54,9 @@ class PlanOptions(BaseModel):
     model: Annotated[str | None, flag(MODEL, "SPEC", "-m")] = None
     """The model: the name of a bundled one or a file. If unset, $GIGAFCN_MODEL, else the bundled
     demonstration model."""
+
+    trust: Annotated[bool, switch(MODEL)] = False
+    """Run the Python code of a model given as FILE.py:FACTORY; such code can do anything."""
 
     activation: Annotated[Literal["none", "sigmoid", "softmax"] | None, flag(MODEL)] = None
     """What turns the model's output into scores. If unset: none if the model ends in one, else
@@ -110,8 +118,9 @@ class PlanOptions(BaseModel):
     """How scores are stored. auto: uint8 after sigmoid or softmax (255 means 1), else
     float32."""
 
-    save: Annotated[Literal["both", "probabilities", "labels"], flag(OUTPUT)] = "both"
-    """Store the scores, the most likely class, or both."""
+    save: Annotated[Literal["both", "probabilities"], flag(OUTPUT)] = "both"
+    """Store the scores and, where classes exclude each other, the most likely class of each
+    pixel; or only the scores."""
 
     tile: Annotated[
         Positive | tuple[Positive, Positive] | None,
@@ -152,7 +161,7 @@ class PlanOptions(BaseModel):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for :func:`gigafcn.infer` and :func:`gigafcn.plan`.
+        """Keyword arguments for :func:`gigafcn.infer` and :func:`gigafcn.plan_run`.
 
         Only what was set, without what names the input, the model and the output.  The region
         becomes a box (y0, x0, y1, x1).
@@ -176,7 +185,7 @@ class InferOptions(PlanOptions):
     """Where the map goes: a name ending in .zarr is the map itself, any other a directory for it.
     If unset, SLIDE.zarr in the working directory."""
 
-    overwrite: Annotated[bool, Parameter(group=OUTPUT, negative="", show_default=False)] = False
+    overwrite: Annotated[bool, switch(OUTPUT)] = False
     """Replace a map that gigafcn wrote before; nothing else is ever replaced."""
 
 

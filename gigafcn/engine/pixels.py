@@ -1,0 +1,69 @@
+"""From stored pixels to the model's input, and from its output to stored scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gigafcn.plan.run_plan import Scaling
+    from gigafcn.slide.protocol import Pixels
+
+ACTIVATIONS = ("none", "sigmoid", "softmax")
+
+PRECISIONS = {
+    "fp32": torch.float32,
+    "fp64": torch.float64,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+def to_input(stored: Pixels, scaling: Scaling, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Normalised pixels (1, c, y, x) in channels-last layout from stored ones (y, x, c).
+
+    Computed as (stored * scale - mean) / std, in float32 at least.
+    """
+    pixels = torch.from_numpy(_native(stored)).to(device)
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    values = pixels.to(real)
+    if scaling.scale != 1.0:
+        values = values * scaling.scale
+    if any(scaling.mean):
+        values = values - torch.tensor(scaling.mean, dtype=real, device=device)
+    if any(s != 1.0 for s in scaling.std):
+        values = values / torch.tensor(scaling.std, dtype=real, device=device)
+    return values.to(dtype).permute(2, 0, 1).unsqueeze(0)
+
+
+def _native(stored: Pixels) -> Pixels:
+    """An array that torch can take: unsigned 16 and 32 bit become signed and wider."""
+    wider = {"u2": np.int32, "u4": np.int64}.get(stored.dtype.str[1:])
+    return np.ascontiguousarray(stored if wider is None else stored.astype(wider))
+
+
+def activated(logits: Tensor, activation: str) -> Tensor:
+    """Class scores from the model's output (1, c, y, x)."""
+    match activation:
+        case "sigmoid":
+            return logits.sigmoid()
+        case "softmax":
+            return logits.softmax(dim=1)
+        case _:
+            return logits
+
+
+def quantised(scores: Tensor, dtype: str) -> NDArray[np.generic]:
+    """Scores (c, y, x) as stored: uint8 is round-half-even(255 * p), else a cast."""
+    pixels = scores[0]
+    if dtype == "uint8":
+        pixels = (pixels.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
+    else:
+        pixels = pixels.to(torch.float16 if dtype == "float16" else torch.float32)
+    array: NDArray[np.generic] = pixels.cpu().numpy()
+    return array

@@ -1,0 +1,118 @@
+"""Read the padded image: real pixels inside, repeated or mirrored ones outside.
+
+Nothing padded is ever stored; a box of the padded image is gathered from the image when asked.
+A reader thread fetches and decodes the next strip while the current one is computed.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gigafcn.geometry import Box, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from gigafcn.plan.map_geometry import MapGeometry
+    from gigafcn.slide.protocol import Pixels, Slide
+
+AHEAD = 2
+"""Strips decoded ahead of the one being computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedImage:
+    """A slide's level with the border that the whole run puts around it."""
+
+    slide: Slide
+    level: int
+    channels: tuple[int, ...]
+    geometry: MapGeometry
+
+    def read(self, box: Box) -> Pixels:
+        """Stored pixels (y, x, c) of a box of the padded image."""
+        rows, columns = (self._sources(span, axis) for axis, span in enumerate(box.spans))
+        inner = Box(
+            int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
+        )
+        pixels = self.slide.read(inner, self.level)
+        if self.channels != tuple(range(pixels.shape[2])):
+            pixels = pixels[:, :, list(self.channels)]
+        if inner.shape == box.shape and rows[0] == inner.y0 and columns[0] == inner.x0:
+            return pixels
+        return pixels[np.ix_(rows - inner.y0, columns - inner.x0)]
+
+    def _sources(self, span: Span, axis: int) -> NDArray[np.int64]:
+        """Image position of each position of the padded image."""
+        size = self.geometry.image[axis]
+        position = np.arange(span.start, span.stop) - self.geometry.origin[axis]
+        if self.geometry.mirror and size > 1:
+            position = np.mod(position, 2 * (size - 1))
+            position = np.minimum(position, 2 * (size - 1) - position)
+        clipped: NDArray[np.int64] = np.clip(position, 0, size - 1)
+        return clipped
+
+
+@dataclass(slots=True)
+class StripReader:
+    """Decodes strips of a window ahead of time, in a thread of its own."""
+
+    image: PaddedImage
+    strips: Sequence[Box]
+    """Boxes of the padded image, in the order they will be asked for."""
+
+    busy_s: float = 0.0
+    """Seconds spent reading and decoding."""
+
+    waited_s: float = 0.0
+    """Seconds that the consumer waited for a strip."""
+
+    _queue: queue.Queue[Pixels | BaseException] = field(
+        default_factory=lambda: queue.Queue(maxsize=AHEAD)
+    )
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __iter__(self) -> Iterator[tuple[Box, Pixels]]:
+        """Each strip with its pixels; reading errors are raised here."""
+        thread = threading.Thread(target=self._read_all, name="gigafcn-reader", daemon=True)
+        thread.start()
+        try:
+            for box in self.strips:
+                start = time.perf_counter()
+                item = self._queue.get()
+                self.waited_s += time.perf_counter() - start
+                if isinstance(item, BaseException):
+                    raise item
+                yield box, item
+        finally:
+            self._stopped.set()
+            thread.join()
+
+    def _read_all(self) -> None:
+        for box in self.strips:
+            try:
+                start = time.perf_counter()
+                item: Pixels | BaseException = self.image.read(box)
+                self.busy_s += time.perf_counter() - start
+            except BaseException as error:  # handed to the consumer, which raises it
+                item = error
+            if not self._put(item) or isinstance(item, BaseException):
+                return
+
+    def _put(self, item: Pixels | BaseException) -> bool:
+        """Hand over an item; False once the consumer has gone."""
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False

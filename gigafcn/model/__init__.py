@@ -1,0 +1,1 @@
+"""Models: the bundled demonstration net, and how a model is loaded."""

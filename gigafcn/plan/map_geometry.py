@@ -1,0 +1,121 @@
+"""Where the map lies on the image: padding, mirrored borders, strides and offsets.
+
+The whole run is ``activation(model(normalise(pad(image))))`` cropped back.  This module says what
+``pad`` and "cropped back" are for one image and one model, as numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import TYPE_CHECKING
+
+from gigafcn.errors import SlideError, UsageError
+from gigafcn.geometry import Box, Span
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+Pair = tuple[int, int]
+BORDERS = ("cover", "valid")
+
+
+@dataclass(frozen=True, slots=True)
+class MapGeometry:
+    """How image, padded image and map relate, per axis (y, x)."""
+
+    image: Pair
+    """Image size in px at the level that is read."""
+
+    padded: Pair
+    """Size of the model's input on the whole image."""
+
+    origin: Pair
+    """Position of the image's first pixel in the padded image."""
+
+    mirror: bool
+    """Whether the outside mirrors the image; otherwise it repeats the edge."""
+
+    shape: Pair
+    """Map size in map px."""
+
+    stride: tuple[Fraction, Fraction]
+    """Input px per map px."""
+
+    offset: Pair
+    """Map pixel j covers image px [offset + j * stride, offset + (j + 1) * stride)."""
+
+    def cells(self, box: Box) -> Box:
+        """Map box that covers an image box (y0, x0, y1, x1)."""
+        spans = []
+        for axis in (0, 1):
+            stride, offset, span = self.stride[axis], self.offset[axis], box.spans[axis]
+            start = floor((span.start - offset) / stride)
+            stop = ceil((span.stop - offset) / stride)
+            spans.append(Span(max(0, start), min(self.shape[axis], stop)))
+        return Box.of(*spans)
+
+
+def map_geometry(
+    image: Pair,
+    *,
+    period: Pair,
+    stride: tuple[Fraction, Fraction],
+    lost: Pair,
+    used: Pair,
+    border: str = "cover",
+) -> MapGeometry:
+    """Geometry of a run.
+
+    Parameters
+    ----------
+    image
+        Image size (y, x) in px.
+    period, stride, lost
+        Of the model; see :class:`gigafcn.analysis.Footprint`.
+    used
+        For valid nets: one admissible input size (y, x) in px; others differ by whole periods.
+    border
+        For valid nets: "cover" mirrors the image outward so that the map covers it, "valid" writes
+        the smaller map.
+
+    Raises
+    ------
+    SlideError
+        If the image has no pixel, or is too small for any valid output.
+    UsageError
+        If ``border`` is unknown.
+    """
+    if border not in BORDERS:
+        raise UsageError(f"border {border!r} is not one of {', '.join(BORDERS)}")
+    if min(image) < 1:
+        raise SlideError(f"the image has no pixel: {image[0]} x {image[1]} px (y, x)")
+    axes = [
+        _axis(image[a], period[a], stride[a], lost[a], used[a], border, "yx"[a]) for a in (0, 1)
+    ]
+    padded, origin, shape, offset = zip(*axes, strict=True)
+    mirror = any(lost) and border == "cover"
+    return MapGeometry(image, padded, origin, mirror, shape, stride, offset)
+
+
+def _axis(
+    image: int, period: int, stride: Fraction, lost: int, used: int, border: str, name: str
+) -> tuple[int, int, int, int]:
+    """Padded size, origin, map size and offset along one axis."""
+    if lost == 0:
+        return _multiple(image, period), 0, ceil(image / stride), 0
+    before = lost // 2
+    if border == "cover":
+        return used + _multiple(image + lost - used, period), before, ceil(image / stride), 0
+    shape = floor((image - lost) / stride)
+    if shape < 1:
+        raise SlideError(
+            f"the image is {image} px along {name}, the model loses {lost} px there: nothing is "
+            f"left; use border='cover', which mirrors the image outward"
+        )
+    return used + _multiple(image - used, period), 0, shape, before
+
+
+def _multiple(size: int, period: int) -> int:
+    """Smallest multiple of ``period`` that is at least ``size`` (0 or negative sizes allowed)."""
+    return -(-size // period) * period

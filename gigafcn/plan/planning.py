@@ -1,0 +1,219 @@
+"""Choose tile, strip and block within the memory budget, and say what the run will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gigafcn.errors import UsageError
+from gigafcn.geometry import Box, Span
+from gigafcn.output.sizing import choose_chunk, choose_shard
+from gigafcn.plan.memory import sweep_bytes
+from gigafcn.plan.sweep_plan import plan_sweep
+from gigafcn.plan.tiles import rounded_tile, tile_height, tile_units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from fractions import Fraction
+
+    from gigafcn.graph.model_graph import ModelGraph
+
+Pair = tuple[int, int]
+
+STRIP_INPUT_PX = 128
+"""Height of a strip in input px unless the user chose one."""
+
+BLOCK_INPUT_PX = 1024
+"""Width of a block in input px."""
+
+BASE_BYTES = 450 << 20
+"""What a process holds with torch, zarr and the slide library loaded, before any pixel."""
+
+STRIPS_HELD = 4
+"""Strips of stored pixels in memory: read ahead, current, and one being decoded."""
+
+ROWS_HELD = 3
+"""Shard rows in memory: filling, waiting, being compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What planning needs to know of a run."""
+
+    graph: ModelGraph
+    """Traced for the padded image."""
+
+    box: Box
+    """Part of the map to compute, in map px."""
+
+    period: Pair
+    """Output period (y, x) in map px."""
+
+    stride: tuple[Fraction, Fraction]
+    """Input px per map px."""
+
+    classes: int
+    dtype: str
+    """Of the stored scores."""
+
+    labels: bool
+    item: int
+    """Bytes of one value while computing."""
+
+    stored_bytes: int
+    """Bytes of one stored input pixel, all channels that are read."""
+
+    weights: int
+    """Bytes of the model's weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes of everything that repeats, and the memory they take."""
+
+    tile: Pair
+    chunk: int
+    shard: int
+    strip: int
+    block: int
+    memory: int
+    """Projected peak of one worker, in bytes."""
+
+
+def choose_layout(
+    demand: Demand, *, tile: int | Pair | None, strip: int | None, budget: int, workers: int
+) -> Layout:
+    """Choose the layout of a run.
+
+    Parameters
+    ----------
+    tile, strip
+        As asked for by the user, in map px; None leaves the choice free.
+    budget
+        Bytes that one worker may take.
+    workers
+        Worker processes to feed.
+
+    Raises
+    ------
+    UsageError
+        If nothing fits the budget: says the least that would.
+    """
+    height, width = demand.box.shape
+    chunk = choose_chunk((height, width))
+    strip_px, block_px = _steps(demand, strip)
+
+    def layout(sides: Pair) -> Layout:
+        shard = choose_shard(
+            (height, width), demand.classes, dtype=demand.dtype, labels=demand.labels, tile=sides
+        )
+        memory = projected_bytes(demand, sides, shard, strip_px, block_px)
+        return Layout(sides, chunk, shard, strip_px, block_px, memory)
+
+    if tile is not None:
+        asked = layout(rounded_tile(tile, demand.period, chunk))
+        if asked.memory > budget:
+            raise UsageError(
+                f"tiles of {asked.tile[0]} x {asked.tile[1]} px (y, x) take "
+                f"{asked.memory / 2**30:.2f} GiB, the memory is {budget / 2**30:.2f} GiB; "
+                f"take a smaller --tile or more --memory"
+            )
+        return asked
+    return _widest(demand, layout, chunk, budget, workers)
+
+
+def _widest(
+    demand: Demand, layout: Callable[[Pair], Layout], chunk: int, budget: int, workers: int
+) -> Layout:
+    """The widest tile that fits: every cut between columns computes a halo twice."""
+    units = tile_units(demand.period, chunk)
+    least: Layout | None = None
+    for wide in _widths(demand.box.x.size, units[1]):
+        for tall in _heights(demand, wide, units[0], workers):
+            found = layout((tall, wide))
+            if found.memory <= budget:
+                return found
+            least = found if least is None or found.memory < least.memory else least
+    assert least is not None
+    raise UsageError(
+        f"the memory of {budget / 2**30:.2f} GiB is too small: tiles of {least.tile[0]} x "
+        f"{least.tile[1]} px (y, x) with their halo take {least.memory / 2**30:.2f} GiB, the least "
+        f"that would do; give --memory {ceil(least.memory / 2**20 * 1.01)}MiB or more"
+    )
+
+
+def _heights(demand: Demand, wide: int, unit: int, workers: int) -> Iterator[int]:
+    """The planned height, then a small one: it allows small shards, which take less memory."""
+    tall = tile_height(demand.box.shape, wide, unit, workers)
+    yield tall
+    for small in (8 * unit, 2 * unit, unit):
+        if small < tall:
+            yield small
+
+
+def _widths(width: int, unit: int) -> Iterator[int]:
+    """Widths of 1, 2, 3, 4, 6, 8, 12, ... columns of tiles, in whole units."""
+    seen: set[int] = set()
+    columns = 1
+    while True:
+        wide = ceil(ceil(width / columns) / unit) * unit
+        if wide not in seen:
+            seen.add(wide)
+            yield wide
+        if wide == unit:
+            return
+        columns = columns + 1 if columns < 4 else ceil(columns * 1.4)
+
+
+def _steps(demand: Demand, strip: int | None) -> Pair:
+    """Height of a strip and width of a block in map px, whole output periods."""
+    if strip is not None and strip < 1:
+        raise UsageError(f"strip must be at least 1 px, got {strip}")
+    asked = (
+        strip if strip is not None else round(STRIP_INPUT_PX / demand.stride[0]),
+        round(BLOCK_INPUT_PX / demand.stride[1]),
+    )
+    high, wide = (
+        max(1, ceil(a / p)) * p if p <= 4 * a else max(1, a)
+        for a, p in zip(asked, demand.period, strict=True)
+    )
+    return high, wide
+
+
+def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: int) -> int:
+    """Peak bytes of one worker: sweep, strips read ahead, shard rows, weights, the process."""
+    box = demand.box
+    # Carried rows reach their full height after a few strips; a taller tile takes no more.
+    margin = demand.graph.need(Span(box.y0, box.y0 + strip), 0, clip=False).size
+    rows = min(tile[0], box.y.size, 8 * strip + ceil(4 * margin / demand.stride[0]))
+    columns = min(tile[1], box.x.size)
+    sample = Box(0, 0, rows, columns).shift(
+        box.y0 + (box.y.size - rows) // 2, box.x0 + (box.x.size - columns) // 2
+    )
+    plan = plan_sweep(
+        demand.graph.nodes,
+        demand.graph.output,
+        sample,
+        strip=strip,
+        block=block,
+        period=demand.period,
+    )
+    sweep = sweep_bytes(demand.graph.nodes, demand.graph.output, plan, demand.item)
+    strips = STRIPS_HELD * plan.rows[0].largest_new * plan.window.x.size * demand.stored_bytes
+    per_px = demand.classes * np.dtype(demand.dtype).itemsize + int(demand.labels)
+    stored = ROWS_HELD * min(shard, rows) * columns * per_px
+    return BASE_BYTES + 2 * demand.weights + sweep + strips + stored
+
+
+def waste(graph: ModelGraph, box: Box, tile: Pair) -> float:
+    """Input px read per input px needed, over all tiles; 1.0 when nothing is read twice."""
+    shares = []
+    for axis in (0, 1):
+        span, side = box.spans[axis], tile[axis]
+        cuts = [Span(a, min(a + side, span.stop)) for a in range(span.start, span.stop, side)]
+        windows = sum(graph.need(cut, axis).size for cut in cuts)
+        shares.append(windows / max(1, graph.need(span, axis).size))
+    return shares[0] * shares[1]

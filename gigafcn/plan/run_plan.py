@@ -1,0 +1,108 @@
+"""The plan of a run: every choice that fixes its numbers and its work, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from gigafcn.geometry import Box
+from gigafcn.output.spec import MapSpec
+from gigafcn.plan.map_geometry import MapGeometry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How stored pixels become the model's input: x = (stored * scale - mean) / std."""
+
+    scale: float
+    mean: tuple[float, ...]
+    """One number per channel, or one for all."""
+
+    std: tuple[float, ...]
+    """One number per channel, or one for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Fixed before the first tile is computed; stored with the map."""
+
+    geometry: MapGeometry
+    spec: MapSpec
+    """The store; its origin is the first pixel of ``box``."""
+
+    box: Box
+    """Part of the map that is computed, in map px."""
+
+    level: int
+    """Pyramid level that is read."""
+
+    channels: tuple[int, ...]
+    """Channels of the slide that the model sees, in its order."""
+
+    scaling: Scaling
+    activation: str
+    """"none", "sigmoid" or "softmax"."""
+
+    tile: Pair
+    """Tile (y, x) in map px."""
+
+    strip: int
+    """Height of a strip in map px."""
+
+    block: int
+    """Width of a block in map px."""
+
+    period: Pair
+    """Output period (y, x) in map px, on whose multiples strips and blocks are cut."""
+
+    precision: str
+    """"fp32", "fp64", "bf16" or "fp16"."""
+
+    device: str
+    """"cpu", "cuda", "cuda:1" or "mps"."""
+
+    threads: int
+    """CPU threads of each worker."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; fractions as strings."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        geometry = asdict(self.geometry)
+        geometry["stride"] = [str(s) for s in self.geometry.stride]
+        plain["geometry"] = geometry
+        plain["spec"] = self.spec.to_json()
+        plain["scaling"] = asdict(self.scaling)
+        return {name: _listed(value) for name, value in plain.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunPlan:
+        """Inverse of :meth:`to_json`."""
+        geometry = _tupled(data["geometry"])
+        geometry["stride"] = tuple(Fraction(s) for s in geometry["stride"])
+        rest = _tupled(data) | {
+            "geometry": MapGeometry(**geometry),
+            "spec": MapSpec.from_json(data["spec"]),
+            "scaling": Scaling(**_tupled(data["scaling"])),
+            "box": Box(*data["box"]),
+        }
+        return cls(**rest)
+
+
+def _tupled(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists as tuples, as the value types hold them."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, as JSON would return them."""
+    if isinstance(value, tuple):
+        return [_listed(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _listed(item) for name, item in value.items()}
+    return value

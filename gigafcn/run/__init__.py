@@ -1,0 +1,6 @@
+"""Composition root of inference: a slide, a model and options in, an exact map out."""
+
+from gigafcn.run.inference import Result, infer
+from gigafcn.run.report import PlanReport, plan_run
+
+__all__ = ["PlanReport", "Result", "infer", "plan_run"]

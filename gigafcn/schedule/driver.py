@@ -1,0 +1,133 @@
+"""The driver's side: hand out tasks a few at a time, collect receipts, report progress.
+
+Only about two tasks per worker are in flight.  A worker's death casts suspicion on every task
+assigned to it, so submitting everything at once would fail tiles that never ran.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gigafcn.output.spec import MapSpec, map_levels, pyramid_shards
+from gigafcn.progress import Progress, ProgressCallback
+from gigafcn.schedule.worker import PROGRESS_TOPIC, pyramid_task, tile_task
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from gigafcn.engine.tile import TileReceipt
+    from gigafcn.geometry import Box
+
+IN_FLIGHT_PER_WORKER = 2
+POLL_S = 0.2
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of all tiles."""
+
+    receipts: list[TileReceipt] = field(default_factory=list)
+    failures: list[tuple[Box, BaseException]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Turns events of workers into reports for the caller."""
+
+    stage: str
+    tiles: int
+    pixels: int
+    callback: ProgressCallback | None
+    tiles_done: int = 0
+    pixels_done: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def report(self) -> None:
+        if self.callback is not None:
+            seconds = time.monotonic() - self.started
+            done = min(self.pixels_done, self.pixels)
+            self.callback(
+                Progress(self.stage, self.tiles_done, self.tiles, done, self.pixels, seconds)
+            )
+
+
+def run_tiles(
+    client: Client, run: str, tiles: list[Box], progress: ProgressCallback | None
+) -> Outcome:
+    """Compute all tiles; one that fails does not keep the others from being computed."""
+    outcome = Outcome()
+    meter = _Meter("compute", len(tiles), sum(t.area for t in tiles), progress)
+
+    def moved(event: tuple[float, dict[str, Any]]) -> None:
+        if event[1].get("run") == run:
+            meter.pixels_done += event[1]["pixels"]
+
+    client.subscribe_topic(PROGRESS_TOPIC, moved)
+    try:
+        meter.report()
+        calls = ((tile, tile_task, (run, tuple(tile))) for tile in tiles)
+        for tile, future in _windowed(client, calls, meter.report):
+            error = future.exception()
+            if error is None:
+                outcome.receipts.append(future.result())
+            elif isinstance(error, Exception):
+                outcome.failures.append((tile, error))
+            else:
+                raise error
+            meter.tiles_done += 1
+            meter.report()
+    finally:
+        client.unsubscribe_topic(PROGRESS_TOPIC)
+    return outcome
+
+
+def run_pyramid(client: Client, run: str, spec: MapSpec, progress: ProgressCallback | None) -> None:
+    """Build the coarser levels, one task per destination shard, a level at a time."""
+    levels = map_levels(spec)
+    counts = [len(pyramid_shards(spec, level)) for level in range(1, len(levels))]
+    meter = _Meter("pyramid", sum(counts), sum(counts), progress)
+    for level in range(1, len(levels)):
+        calls = ((i, pyramid_task, (run, level, i)) for i in pyramid_shards(spec, level))
+        for _, future in _windowed(client, calls, meter.report):
+            error = future.exception()
+            if error is not None:
+                raise error
+            meter.tiles_done += 1
+            meter.pixels_done += 1
+            meter.report()
+
+
+Call = tuple[Any, Callable[..., Any], tuple[Any, ...]]
+
+
+def _windowed(
+    client: Client, calls: Iterable[Call], idle: Callable[[], None]
+) -> Iterator[tuple[Any, Future[Any]]]:
+    """Submit calls a few per worker at a time; give back (key, finished future)."""
+    waiting = deque(calls)
+    room = IN_FLIGHT_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    keys: dict[Future[Any], Any] = {}
+
+    def submit() -> None:
+        key, function, arguments = waiting.popleft()
+        future = client.submit(function, *arguments, pure=False)
+        keys[future] = key
+        future.add_done_callback(finished.put)
+
+    for _ in range(min(room, len(waiting))):
+        submit()
+    while keys:
+        try:
+            future = finished.get(timeout=POLL_S)
+        except queue.Empty:
+            idle()
+            continue
+        if waiting:
+            submit()
+        yield keys.pop(future), future
