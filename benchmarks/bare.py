@@ -11,11 +11,11 @@ import copy
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +58,6 @@ def best_bare(module: nn.Module) -> Bare:
     settings = []
     for folded, channels_last in ((f, c) for f in (True, False) for c in (True, False)):
         ready = _folded(module) if folded else copy.deepcopy(module)
-        if ready is None:
-            continue
         if channels_last:
             ready = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings += [Bare(crop, channels_last, folded, ready) for crop in CROPS]
@@ -69,13 +67,37 @@ def best_bare(module: nn.Module) -> Bare:
     return settings[times.index(min(times))]
 
 
-def _folded(module: nn.Module) -> nn.Module | None:
-    """The module with norms folded, None if torch's own folding does not take it."""
-    try:
-        folded: nn.Module = fuse(copy.deepcopy(module))
-    except Exception as error:  # fx tracing fails in many ways; the unfolded rows remain
-        print(f"  torch cannot fold this module ({type(error).__name__})")
-        return None
+def _folded(module: nn.Module) -> nn.Module:
+    """A copy with every norm folded that reads a convolution's result alone.
+
+    Which norm reads which convolution is seen by running the module once.
+    """
+    folded = copy.deepcopy(module)
+    made: dict[int, Any] = {}
+    kept: list[Tensor] = []
+    pairs: list[tuple[Any, nn.BatchNorm2d]] = []
+
+    def remember(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(layer, nn.BatchNorm2d) and id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])], layer))
+        elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            made[id(output)] = layer
+            kept.append(output)  # so that no later tensor takes its id
+
+    hooks = [layer.register_forward_hook(remember) for layer in folded.modules()]
+    with torch.inference_mode():
+        folded(torch.rand(1, 3, 256, 256))
+    for hook in hooks:
+        hook.remove()
+    norms = {}
+    for layer, norm in pairs:
+        fused: Any = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose2d))
+        layer.weight, layer.bias = fused.weight, fused.bias
+        norms[norm] = nn.Identity()
+    for parent in list(folded.modules()):
+        for name, child in parent.named_children():
+            if child in norms:
+                setattr(parent, name, norms[child])
     return folded
 
 

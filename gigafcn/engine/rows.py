@@ -1,4 +1,10 @@
-"""The rows that a node carries from one strip to the next."""
+"""The pixels that a node carries from one block to later ones.
+
+Every block of a strip has a slab: the node's columns that readers in this block need, that is the
+columns kept from blocks to the left and the block's own.  A slab holds the rows kept from earlier
+strips, then the current strip's.  Columns that two blocks need stand in both slabs, so that what a
+reader asks for is contiguous in memory and no window has to be copied.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gigafcn.geometry import Box
+from gigafcn.geometry import Box, Span
 from gigafcn.graph.rules.registry import IMAGE_AXES
 
 if TYPE_CHECKING:
@@ -15,53 +21,65 @@ if TYPE_CHECKING:
     from gigafcn.plan.sweep_plan import SweepPlan
 
 
-class CarriedRows:
-    """A full-width buffer of one node: rows kept from earlier strips, then the current strip's.
+class CarriedPixels:
+    """Slabs of one node.
 
-    Rows move to the front only when the buffer is full.  It has room for as many extra rows as it
-    keeps, so that a long delay line is not moved at every strip.
+    Rows move to the front only when the slabs are full.  They have room for as many extra rows as
+    they keep, so that a long delay line is not moved at every strip.
     """
 
     def __init__(self, plan: SweepPlan, index: int, node: Node, like: Tensor) -> None:
-        demand = plan.rows[index]
-        spare = max(0, demand.largest_carry - demand.largest_new)
-        height = min(demand.largest_held + spare, demand.hull.size)
-        hull = plan.hull(index)
+        rows, columns = plan.rows[index], plan.columns[index]
+        self._height = rows.slab_height
+        self._y, self._x = node.axes.index("y"), node.axes.index("x")
+        self._columns = columns.slabs
+        self._first = self._end = rows.hull.start
+        self._slabs = [self._empty(node, span.size, like) for span in self._columns]
+
+    def _empty(self, node: Node, width: int, like: Tensor) -> Tensor:
         shape = [
-            {"y": height, "x": hull.x.size}.get(label, size)
+            {"y": self._height, "x": width}.get(label, size)
             for label, size in zip(node.axes, node.shape, strict=True)
         ]
         layout = torch.channels_last if node.axes == IMAGE_AXES else torch.contiguous_format
-        self._tensor = like.new_empty(shape).contiguous(memory_format=layout)
-        self._y, self._x = node.axes.index("y"), node.axes.index("x")
-        self._columns = hull.x
-        self._first = hull.y.start
-        self._end = hull.y.start
+        return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
-    @property
-    def box(self) -> Box:
-        """Position of the buffer in the node's own pixels."""
-        height = self._tensor.shape[self._y]
-        return Box(self._first, self._columns.start, self._first + height, self._columns.stop)
+    def box(self, block: int) -> Box:
+        """Position of a block's slab in the node's own pixels."""
+        columns = self._columns[block]
+        return Box(self._first, columns.start, self._first + self._height, columns.stop)
 
-    @property
-    def tensor(self) -> Tensor:
-        """Pixels of :attr:`box`, of which only what was put there means anything."""
-        return self._tensor
+    def slab(self, block: int) -> Tensor:
+        """Pixels of :meth:`box`, of which only what was put there means anything."""
+        return self._slabs[block]
 
     def make_room(self, keep: int, stop: int) -> None:
         """Forget rows before ``keep`` if rows up to ``stop`` would not fit otherwise."""
-        if stop - self._first <= self._tensor.shape[self._y]:
+        if stop - self._first <= self._height:
             return
-        kept = self._end - keep
-        rows = self._tensor.narrow(self._y, keep - self._first, kept)
-        if kept > keep - self._first:
-            rows = rows.clone()
-        self._tensor.narrow(self._y, 0, kept).copy_(rows)
+        kept = max(0, self._end - keep)
+        for slab in self._slabs:
+            rows = slab.narrow(self._y, keep - self._first, kept)
+            if kept > keep - self._first:
+                rows = rows.clone()
+            slab.narrow(self._y, 0, kept).copy_(rows)
         self._first = keep
 
-    def put(self, box: Box, pixels: Tensor) -> None:
-        """Store newly computed pixels."""
-        rows = self._tensor.narrow(self._y, box.y0 - self._first, box.y.size)
-        rows.narrow(self._x, box.x0 - self._columns.start, box.x.size).copy_(pixels)
+    def place(self, block: int, box: Box) -> Tensor:
+        """View of the slab that newly computed pixels belong to."""
         self._end = box.y1
+        return self._part(block, box.y, box.x)
+
+    def carry_columns(self, block: int, rows: Span) -> None:
+        """Copy what this block needs of the columns to its left into its slab."""
+        self._end = rows.stop
+        if block == 0:
+            return
+        shared = self._columns[block].intersect(self._columns[block - 1])
+        if not shared.is_empty:
+            self._part(block, rows, shared).copy_(self._part(block - 1, rows, shared))
+
+    def _part(self, block: int, rows: Span, columns: Span) -> Tensor:
+        narrowed = self._slabs[block].narrow(self._y, rows.start - self._first, rows.size)
+        start = columns.start - self._columns[block].start
+        return narrowed.narrow(self._x, start, columns.size)

@@ -1,7 +1,7 @@
 """Run one tile as a sweep: blocks left to right, strips top to bottom, nothing computed twice.
 
 Each node computes, in each block, one rectangle that no other block computes.  What later blocks
-still need is kept in full-width row buffers (:mod:`gigafcn.engine.rows`); everything else is
+still need is kept in slabs (:mod:`gigafcn.engine.rows`); everything else is
 freed as soon as its last reader has run.
 """
 
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gigafcn.engine.rows import CarriedRows
+from gigafcn.engine.packed import PackedConvolution
+from gigafcn.engine.rows import CarriedPixels
 from gigafcn.geometry import Box
+from gigafcn.graph.rules.merge import Concatenation
 from gigafcn.graph.rules.pointwise import Pointwise, ScaleShift
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
 
@@ -32,7 +34,15 @@ Write = Callable[[Box, Tensor], None]
 Observe = Callable[[int, Box], None]
 """Told of every rectangle that a node computes."""
 
-_FRESH = (AveragePool, Convolution, MaxPool, Pointwise, ScaleShift, TransposedConvolution)
+_FRESH = (
+    AveragePool,
+    Convolution,
+    MaxPool,
+    PackedConvolution,
+    Pointwise,
+    ScaleShift,
+    TransposedConvolution,
+)
 """Rules whose result is memory of its own, which a sole reader may overwrite."""
 
 
@@ -51,7 +61,7 @@ class Sweep:
         self._graph = graph
         self._plan = plan
         self._observe = observe
-        self._buffers: dict[int, CarriedRows] = {}
+        self._buffers: dict[int, CarriedPixels] = {}
         self._carried = [plan.carried(index) for index in range(len(graph.nodes))]
         self._overwrites = [self._may_overwrite(index) for index in range(len(graph.nodes))]
         self._last_reader = [max(readers, default=-1) for readers in graph.consumers]
@@ -73,18 +83,27 @@ class Sweep:
 
     def _step(self, strip: int, block: int, read: Read, write: Write) -> None:
         fresh: dict[int, _Pixels] = {}
+        asked = self._plan.new(0, strip, block)
+        # Every node computes in the image's precision, on its device.
+        image = self._like = self._like if asked.is_empty else read(asked)
         for index, node in enumerate(self._graph.nodes):
             box = self._plan.new(index, strip, block)
+            buffer = self._buffers.get(index)
+            if buffer is not None and not box.y.is_empty:
+                buffer.carry_columns(block, box.y)
             if box.is_empty:
                 continue
+            place = None if buffer is None else buffer.place(block, box)
             if node.rule is None:
-                tensor = self._like = read(box)
+                tensor = _placed(image, place)
             else:
-                tensor = self._compute(index, box, fresh)
+                tensor = self._compute(index, block, box, fresh, place)
+            if buffer is None and self._carried[index]:
+                # Only now is it known whether the node's values are numbers or truth values.
+                buffer = self._buffers[index] = CarriedPixels(self._plan, index, node, tensor)
+                tensor = _placed(tensor, buffer.place(block, box))
             if self._observe is not None:
                 self._observe(index, box)
-            if self._carried[index]:
-                self._keep(index, box, tensor)
             if index == self._graph.output:
                 write(box, tensor)
             fresh[index] = _Pixels(box, tensor)
@@ -92,7 +111,10 @@ class Sweep:
                 if self._last_reader[source] == index:
                     fresh.pop(source, None)
 
-    def _compute(self, index: int, box: Box, fresh: dict[int, _Pixels]) -> Tensor:
+    def _compute(
+        self, index: int, block: int, box: Box, fresh: dict[int, _Pixels], place: Tensor | None
+    ) -> Tensor:
+        """Compute a node's box, in ``place`` if it is carried."""
         node = self._graph.nodes[index]
         rule = node.rule
         assert rule is not None
@@ -100,37 +122,34 @@ class Sweep:
         tensors: list[Tensor] = []
         boxes: list[Box] = []
         for source in node.inputs:
-            held = self._held(source, need.clip(self._graph.nodes[source].grid), fresh)
+            clipped = need.clip(self._graph.nodes[source].grid)
+            held = self._held(source, block, clipped, fresh)
             tensors.append(held.tensor)
             boxes.append(held.box)
+        if isinstance(rule, Pointwise | Concatenation) and place is not None:
+            return rule.run_into(tensors, boxes, box, place)
         # A truth value cannot hold the sum that an addition makes of it.
         real = tensors[0].is_floating_point()
         if self._overwrites[index] and isinstance(rule, Pointwise) and real:
-            return rule.overwrite(tensors, boxes, box)
-        return rule.run(tensors, boxes, box)
+            return _placed(rule.overwrite(tensors, boxes, box), place)
+        return _placed(rule.run(tensors, boxes, box), place)
 
-    def _held(self, source: int, need: Box, fresh: dict[int, _Pixels]) -> _Pixels:
-        """Where a node's needed pixels are: in this block's result, or in its row buffer."""
+    def _held(self, source: int, block: int, need: Box, fresh: dict[int, _Pixels]) -> _Pixels:
+        """Where a node's needed pixels are: in this block's result, or in its slab."""
         pixels = fresh.get(source)
-        if pixels is not None and (pixels.box.contains(need) or source not in self._buffers):
+        if pixels is not None and (pixels.box.contains(need) or not self._carried[source]):
             return pixels
         buffer = self._buffers.get(source)
         if buffer is None:
-            return _Pixels(Box(0, 0, 0, 0), self._nothing(source))
-        return _Pixels(buffer.box, buffer.tensor)
+            assert need.is_empty
+            return _Pixels(need, self._nothing(source))
+        return _Pixels(buffer.box(block), buffer.slab(block))
 
     def _nothing(self, source: int) -> Tensor:
         """No pixels of a node: for boxes that lie wholly in padding or between what it reaches."""
         node = self._graph.nodes[source]
         sizes = zip(node.axes, node.shape, strict=True)
         return self._like.new_empty([0 if label in ("y", "x") else size for label, size in sizes])
-
-    def _keep(self, index: int, box: Box, tensor: Tensor) -> None:
-        buffer = self._buffers.get(index)
-        if buffer is None:
-            node = self._graph.nodes[index]
-            buffer = self._buffers[index] = CarriedRows(self._plan, index, node, tensor)
-        buffer.put(box, tensor)
 
     def _may_overwrite(self, index: int) -> bool:
         """Whether a node is the only reader of its first input's own memory."""
@@ -148,10 +167,15 @@ class Sweep:
 
 
 def _computing(graph: ModelGraph) -> Tensor:
-    """Any tensor of the computing precision and device: a weight if there is one."""
+    """Any tensor of the computing precision and device, should no pixel be read at first."""
     for node in graph.nodes:
         for name in getattr(node.rule, "__dataclass_fields__", ()):
             value = getattr(node.rule, name)
             if isinstance(value, Tensor) and value.is_floating_point():
                 return value
     return torch.empty(0)
+
+
+def _placed(tensor: Tensor, place: Tensor | None) -> Tensor:
+    """The result itself, or the place it was copied to."""
+    return tensor if place is None else place.copy_(tensor)

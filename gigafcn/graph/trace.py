@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import operator
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -97,7 +98,8 @@ def _quiet() -> Iterator[None]:
     )
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.disabled for logger in loggers]
-    with warnings.catch_warnings():
+    # A partial graph is printed, not logged.
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.disabled = True

@@ -82,10 +82,21 @@ class NodeDemand:
         return max(span.size for span in self.new)
 
     @property
-    def largest_held(self) -> int:
-        """Most positions in memory during a step: kept from before plus new."""
+    def slabs(self) -> tuple[Span, ...]:
+        """Positions in memory during each step: kept from before, then new."""
         starts = (self.hull.start, *self.keep[:-1])
-        return max(e - s for s, e in zip(starts, _running_ends(self), strict=True))
+        return tuple(Span(s, e) for s, e in zip(starts, _running_ends(self), strict=True))
+
+    @property
+    def slab_height(self) -> int:
+        """Positions to reserve along an axis whose kept ones are moved to the front when full.
+
+        The most that a step holds, and room for as many more as are kept, so that moving them is
+        never more work than computing new ones.
+        """
+        held = max(span.size for span in self.slabs)
+        spare = max(0, self.largest_carry - self.largest_new)
+        return min(held + spare, self.hull.size)
 
 
 def _running_ends(demand: NodeDemand) -> list[int]:
@@ -134,8 +145,10 @@ def axis_demand(
     needed_from: list[list[int | None]] = [[] for _ in nodes]
     for step in steps:
         _needs(nodes, output, step, axis, _Progress(reached, new, needed_from))
+    # What the last steps read may lie wholly in padding, so a hull can end early.
+    done = [Span(hull.start, stop) for hull, stop in zip(hulls, reached, strict=True)]
     return tuple(
-        NodeDemand(hulls[i], tuple(new[i]), _keep(hulls[i], new[i], needed_from[i]))
+        NodeDemand(done[i], tuple(new[i]), _keep(done[i], new[i], needed_from[i]))
         for i in range(len(nodes))
     )
 

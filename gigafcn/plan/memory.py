@@ -28,10 +28,8 @@ def sweep_bytes(nodes: Sequence[SizedNode], output: int, plan: SweepPlan, item: 
 
 
 def _carried_values(node: SizedNode, plan: SweepPlan, index: int) -> int:
-    demand = plan.rows[index]
-    spare = max(0, demand.largest_carry - demand.largest_new)
-    height = min(demand.largest_held + spare, demand.hull.size)
-    return node.channels * height * plan.columns[index].hull.size
+    width = sum(span.size for span in plan.columns[index].slabs)
+    return node.channels * plan.rows[index].slab_height * width
 
 
 def _busiest_block(nodes: Sequence[SizedNode], output: int, plan: SweepPlan) -> int:

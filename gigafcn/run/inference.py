@@ -248,10 +248,9 @@ def _files(request: Request, path: Path) -> Iterator[JobFiles]:
             if model is None:
                 model = f"{folder}/model.pt"
                 torch.save(request.model.module, model, pickle_module=cloudpickle)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter is torch's for a full disk
             raise RunError(
-                f"cannot write slide and model for worker processes to {folder}: "
-                f"{error.strerror or error}"
+                f"cannot write slide and model for the worker processes to {folder}: {error}"
             ) from error
         yield JobFiles(str(path), slide, model, request.options.trust)
 
@@ -260,11 +259,13 @@ def _write_array(slide: Slide, path: str) -> None:
     """Write a slide in memory as an array file, some rows at a time."""
     height, width = slide.levels[0].shape
     shape = (height, width, slide.channels)
-    array = np.lib.format.open_memmap(path, "w+", slide.dtype, shape)
-    for row in range(0, height, WRITTEN_ROWS):
-        stop = min(row + WRITTEN_ROWS, height)
-        array[row:stop] = slide.read(Box(row, 0, stop, width))
-    array.flush()
+    descr = np.lib.format.dtype_to_descr(slide.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    with Path(path).open("wb") as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        for row in range(0, height, WRITTEN_ROWS):
+            rows = slide.read(Box(row, 0, min(row + WRITTEN_ROWS, height), width))
+            file.write(np.ascontiguousarray(rows).data)
 
 
 def _refuse_failures(outcome: Outcome, count: int) -> None:

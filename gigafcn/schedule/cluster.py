@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Client, LocalCluster
@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster
 from gigafcn.errors import RunError
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Iterator
 
 START_S = 60
@@ -44,8 +45,19 @@ def local_client(workers: int | None, threads: int) -> Iterator[Client]:
             )
         except (OSError, TimeoutError) as error:
             raise RunError(f"cannot start {workers} worker processes: {error}") from error
+        cluster.loop.asyncio_loop.set_exception_handler(_quiet_about_timeouts)
         with cluster, Client(cluster, timeout=START_S, set_as_default=False) as client:
             yield client
+
+
+def _quiet_about_timeouts(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Drop what distributed's batched connections leave behind when their loop stops.
+
+    A connection that waits for its next batch as the loop ends has a timeout that nobody asks for
+    any more; asyncio would print it whenever it is collected.
+    """
+    if not isinstance(context.get("exception"), TimeoutError):
+        loop.default_exception_handler(context)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gigafcn.engine.packed import pack_convolutions
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.engine.tile import TileReceipt, compute_tile
@@ -102,7 +103,8 @@ def untouched_graph(module: nn.Module, channels: int, geometry: MapGeometry) -> 
 def placed_graph(graph: ModelGraph, plan: RunPlan) -> ModelGraph:
     """The graph as it runs: norms folded, on the plan's device and in its precision."""
     folded = fold_norms(graph)
-    return to_device(folded, torch.device(plan.device), PRECISIONS[plan.precision])
+    placed = to_device(folded, torch.device(plan.device), PRECISIONS[plan.precision])
+    return pack_convolutions(placed)
 
 
 def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) -> Job:

@@ -39,11 +39,23 @@ class Concatenation:
 
     def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
         """See :class:`Rule`."""
-        windows = [
+        return torch.cat(self._windows(inputs, boxes, out), dim=self.axes.index("c"))
+
+    def run_into(
+        self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box, place: Tensor
+    ) -> Tensor:
+        """Like :meth:`run`, but the result is written to ``place``, which is returned."""
+        start, dim = 0, self.axes.index("c")
+        for window in self._windows(inputs, boxes, out):
+            place.narrow(dim, start, window.shape[dim]).copy_(window)
+            start += window.shape[dim]
+        return place
+
+    def _windows(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> list[Tensor]:
+        return [
             window_of(tensor, held, out, self.axes)
             for tensor, held in zip(inputs, boxes, strict=True)
         ]
-        return torch.cat(windows, dim=self.axes.index("c"))
 
 
 @register(aten.cat.default)

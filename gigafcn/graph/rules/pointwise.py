@@ -72,18 +72,29 @@ class Pointwise:
         assert self.overwriting is not None
         return self._apply(self.overwriting, inputs, boxes, out)
 
+    def run_into(
+        self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box, place: Tensor
+    ) -> Tensor:
+        """Like :meth:`run`, but the result is written to ``place``, which is returned."""
+        writing = _WRITING.get(self.op)
+        if writing is None:
+            return place.copy_(self.run(inputs, boxes, out))
+        return self._apply(writing, inputs, boxes, out, place)
+
     def _apply(
         self,
         op: Callable[..., Tensor],
         inputs: Sequence[Tensor],
         boxes: Sequence[Box],
         out: Box,
+        place: Tensor | None = None,
     ) -> Tensor:
         windows = [
             window_of(tensor, held, out, axes)
             for tensor, held, axes in zip(inputs, boxes, self.axes, strict=True)
         ]
-        return op(*(_filled(a, windows) for a in self.arguments), **dict(self.options))
+        options = dict(self.options) if place is None else dict(self.options) | {"out": place}
+        return op(*(_filled(a, windows) for a in self.arguments), **options)
 
 
 _OVERWRITING: dict[Callable[..., Any], Callable[..., Tensor]] = {
@@ -99,6 +110,22 @@ _OVERWRITING: dict[Callable[..., Any], Callable[..., Tensor]] = {
     aten.tanh.default: aten.tanh_.default,
 }
 """Ops whose in-place form gives the same values."""
+
+_WRITING: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    aten.add.Tensor: aten.add.out,
+    aten.elu.default: aten.elu.out,
+    aten.gelu.default: aten.gelu.out,
+    aten.hardswish.default: aten.hardswish.out,
+    aten.hardtanh.default: aten.hardtanh.out,
+    aten.leaky_relu.default: aten.leaky_relu.out,
+    aten.mul.Tensor: aten.mul.out,
+    aten.relu.default: aten.relu.out,
+    aten.sigmoid.default: aten.sigmoid.out,
+    aten.silu.default: aten.silu.out,
+    aten.sub.Tensor: aten.sub.out,
+    aten.tanh.default: aten.tanh.out,
+}
+"""Ops that can write their result to memory they are given."""
 
 
 def _filled(argument: Any, windows: Sequence[Tensor]) -> Any:

@@ -79,12 +79,12 @@ class Convolution:
     def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
         """See :class:`Rule`."""
         want = Box.of(self.need(out.y, 0), self.need(out.x, 1))
-        tensor, native = self._window(inputs[0], boxes[0], want)
+        tensor, native = self.window(inputs[0], boxes[0], want)
         return functional.conv2d(
             tensor, self.weight, self.bias, self.stride, native, self.dilation, self.groups
         )
 
-    def _window(self, tensor: Tensor, held: Box, want: Box) -> tuple[Tensor, Pair]:
+    def window(self, tensor: Tensor, held: Box, want: Box) -> tuple[Tensor, Pair]:
         """The window, with zeros left to the convolution itself where both sides have as many."""
         native = [0, 0]
         spans = list(want.spans)
