@@ -1,0 +1,1 @@
+"""Training of the bundled demonstration model: drawn patches, loop, evaluation, drawn slide."""

@@ -1,0 +1,171 @@
+"""``python -m gigafcn.train``: train the demonstration net, measure it, draw a slide.
+
+Wires the room's parts together; each command is one of them.  Nothing here is needed to use a
+model.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from cyclopts import App, Parameter
+
+from gigafcn.analysis import analyze
+from gigafcn.errors import GigafcnError
+from gigafcn.model.demonstration import DemonstrationNet
+from gigafcn.train.card import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    bundled,
+    card_normalisation,
+    make_card,
+    measure,
+    read_card,
+    training_record,
+    write_card,
+)
+from gigafcn.train.checkpoint import load_checkpoint, save_checkpoint
+from gigafcn.train.curve import write_curve
+from gigafcn.train.data import (
+    TRAINING_SEED,
+    VALIDATION_SEED,
+    drawn_samples,
+    normalisation_of,
+    real_halves,
+)
+from gigafcn.train.demonstration_slide import write_demonstration_slide
+from gigafcn.train.loop import Pools, Report, Settings, context_warning, train
+
+log = logging.getLogger("gigafcn.train")
+app = App(name="python -m gigafcn.train", help="Train and measure the demonstration model.")
+
+VALIDATION_WORLDS = 8
+
+
+def _pools(worlds: int, slide: Path | None) -> Pools:
+    drawn = drawn_samples(TRAINING_SEED, worlds)
+    real = [] if slide is None else [real_halves(slide)[0]]
+    held_out = drawn_samples(VALIDATION_SEED, VALIDATION_WORLDS)
+    return Pools(drawn, real, held_out, normalisation_of(drawn + real))
+
+
+@app.default
+def fit(
+    out: Path = Path("demonstration-model"),
+    *,
+    slide: Path | None = None,
+    worlds: int = 256,
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008  frozen
+    threads: int = 1,
+) -> None:
+    """Train the net and leave weights, card and curve in a folder.
+
+    Parameters
+    ----------
+    out
+        Folder to write into.
+    slide
+        Real H&E slide; its left half is learned from too, its right half measured on.
+    worlds
+        Drawn pictures to learn from.
+    settings
+        Of the loop.
+    threads
+        CPU threads.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(settings.seed)
+    net = DemonstrationNet()
+    if warning := context_warning(analyze(net.eval()).halo, settings.patch_px):
+        log.warning(warning)
+    log.info("drawing %d pictures", worlds)
+    pools = _pools(worlds, slide)
+    out.mkdir(parents=True, exist_ok=True)
+    weights, reports = out / WEIGHTS_NAME, list[Report]()
+
+    def keep(report: Report) -> None:
+        reports.append(report)
+        log.info(
+            "step %d  loss %.4f  held out: loss %.4f, mean IU %.4f  %.0f s",
+            report.step,
+            report.loss,
+            report.held_out_loss,
+            report.held_out_mean_iu,
+            report.seconds,
+        )
+        save_checkpoint(weights, net, report.step)
+        write_curve(out / "curve.png", reports)
+
+    train(net, pools, settings, report=keep)
+    trained, step = load_checkpoint(weights)
+    record = training_record(
+        settings, worlds=worlds, slide=slide, step=step, seconds=reports[-1].seconds
+    )
+    found = measure(trained, pools.normalisation, slide)
+    card = make_card(weights, pools.normalisation, record, found)
+    write_card(out / CARD_NAME, card)
+    log.info("mean IU %s; weights, card and curve are in %s", found, out)
+
+
+@app.command
+def evaluate(
+    folder: Path | None = None, *, slide: Path | None = None, update: bool = False
+) -> None:
+    """Recompute the figures of a model card and show them beside what the card says.
+
+    Parameters
+    ----------
+    folder
+        Folder with weights and card; the bundled model if not given.
+    slide
+        Real slide whose right half is measured too.
+    update
+        Write the figures into the card.
+    """
+    where = bundled(CARD_NAME).parent if folder is None else folder
+    card = read_card(where / CARD_NAME)
+    net, _ = load_checkpoint(where / WEIGHTS_NAME)
+    found = measure(net, card_normalisation(card), slide)
+    for pictures, figures in found.items():
+        stated = card["metrics"].get(pictures, {})
+        for name, value in figures.items():
+            log.info("%s %s: %s (card: %s)", pictures, name, value, stated.get(name))
+    if update:
+        card["metrics"].update(found)
+        write_card(where / CARD_NAME, card)
+
+
+@app.command
+def draw(path: Path, *, size: int = 8192, seed: int = 0) -> None:
+    """Draw a slide and its exact mask.
+
+    Parameters
+    ----------
+    path
+        TIFF to write; the mask goes beside it, named with ``_truth``.
+    size
+        Height and width in px.
+    seed
+        Which slide.
+    """
+    truth = write_demonstration_slide(path, size=size, seed=seed)
+    log.info("wrote %s and %s", path, truth)
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        app()
+    except GigafcnError as problem:
+        log.error("error: %s", problem)
+        return problem.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
