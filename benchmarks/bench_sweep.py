@@ -32,7 +32,8 @@ from benchmarks.nets import ResNet18UNet, randomized
 from gigafcn.engine.sweep import Sweep
 from gigafcn.engine.tile import sweep_plan
 from gigafcn.geometry import Box
-from gigafcn.run.request import Options, prepare
+from gigafcn.run.options import Options
+from gigafcn.run.request import prepare
 from gigafcn.schedule.job import placed_graph
 
 if TYPE_CHECKING:

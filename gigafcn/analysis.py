@@ -88,6 +88,13 @@ class Footprint:
         """Whether exact tiling is possible."""
         return not self.blockers
 
+    @property
+    def output_period(self) -> tuple[int, int]:
+        """Map px (y, x) after which the pattern of needs repeats; 1 if not local."""
+        if self.graph is None:
+            return 1, 1
+        return output_period(self.graph, 0), output_period(self.graph, 1)
+
     @cached_property
     def halo(self) -> Halo:
         """(top, bottom, left, right) input px, worst over the output phases; zeros if not local."""

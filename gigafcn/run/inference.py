@@ -25,8 +25,9 @@ from gigafcn.output.metadata import finish_map
 from gigafcn.output.picture import Thumbnail, write_picture
 from gigafcn.output.store import ChunkStatus, empty_status
 from gigafcn.plan.tiles import tiles
+from gigafcn.run.options import Options
 from gigafcn.run.places import created_map, picture_of, refuse_taken
-from gigafcn.run.request import Options, Request, prepare, provenance
+from gigafcn.run.request import Request, prepare, provenance
 from gigafcn.schedule.cluster import local_client
 from gigafcn.schedule.driver import Outcome, run_pyramid, run_tiles
 from gigafcn.schedule.job import Job, JobFiles, placed_graph

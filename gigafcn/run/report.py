@@ -18,7 +18,8 @@ from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
 from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import count_tiles
-from gigafcn.run.request import Options, Request, prepare
+from gigafcn.run.options import Options
+from gigafcn.run.request import Request, prepare
 from gigafcn.schedule.job import placed_graph
 
 if TYPE_CHECKING:

@@ -1,0 +1,145 @@
+"""Single choices of a run: from what was asked for, the slide and the model.
+
+Each is refused here, with what would do, if it cannot be carried out.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from gigafcn.errors import RunError, SlideError, UsageError
+from gigafcn.geometry import Box
+from gigafcn.plan.run_plan import Scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gigafcn.graph.model_graph import ModelGraph
+    from gigafcn.model.loading import LoadedModel
+    from gigafcn.plan.map_geometry import MapGeometry
+    from gigafcn.run.options import Options
+    from gigafcn.slide.protocol import Slide
+
+log = logging.getLogger(__name__)
+
+
+def device(name: str) -> str:
+    """A device that is there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RunError(f"device {name}: no CUDA GPU is visible here; use --device cpu")
+    if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
+        raise RunError(f"device {name}: only {torch.cuda.device_count()} CUDA GPUs are visible")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise RunError("device mps: not available on this machine; use --device cpu")
+    return name
+
+
+def level(slide: Slide, level: int | None) -> int:
+    """Pyramid level to read."""
+    chosen = level or 0
+    if not 0 <= chosen < len(slide.levels):
+        raise UsageError(f"{slide.name} has levels 0 to {len(slide.levels) - 1}, not {chosen}")
+    return chosen
+
+
+def channels(slide: Slide, model: LoadedModel, asked: Sequence[int] | None) -> tuple[int, ...]:
+    """Channels of the slide that the model sees, in its order."""
+    chosen = tuple(range(slide.channels)) if asked is None else tuple(asked)
+    for channel in chosen:
+        if not 0 <= channel < slide.channels:
+            raise UsageError(f"{slide.name} has channels 0 to {slide.channels - 1}, not {channel}")
+    wanted = model.channels
+    if wanted is not None and wanted != len(chosen):
+        raise SlideError(
+            f"{slide.name} gives {len(chosen)} channels, model {model.name} takes {wanted}; "
+            f"choose them with --channels"
+        )
+    return chosen
+
+
+def map_part(
+    slide: Slide, level: int, geometry: MapGeometry, region: tuple[int, int, int, int] | None
+) -> Box:
+    """The part of the map to compute, in map px."""
+    if region is None:
+        return Box.whole(geometry.shape)
+    asked = Box(*region)
+    whole = Box.whole(slide.levels[0].shape)
+    if asked.is_empty or not whole.contains(asked):
+        raise UsageError(
+            f"region {tuple(asked)} (y0, x0, y1, x1) is not inside the image of "
+            f"{whole.y1} x {whole.x1} px (y, x)"
+        )
+    down = slide.levels[level].downsample
+    at_level = Box(
+        int(asked.y0 / down[0]),
+        int(asked.x0 / down[1]),
+        -int(-asked.y1 // down[0]),
+        -int(-asked.x1 // down[1]),
+    ).clip(geometry.image)
+    cells = geometry.cells(at_level)
+    if cells.is_empty:
+        raise UsageError(f"region {tuple(asked)} (y0, x0, y1, x1) holds no pixel of the map")
+    return cells
+
+
+def activation(model: LoadedModel, graph: ModelGraph, asked: str | None) -> tuple[str, bool]:
+    """What to apply, and whether the classes exclude each other."""
+    last = graph.result.op
+    has_softmax, has_sigmoid = "softmax" in last, "sigmoid" in last
+    classes = graph.result.channels
+    if asked is not None:
+        chosen = asked
+    elif has_softmax or has_sigmoid:
+        chosen = "none"
+        log.info("the model ends in %s, so no activation is added", last.split(".")[1])
+    elif model.activation is not None:
+        chosen = model.activation
+    else:
+        chosen = "sigmoid" if classes == 1 else "softmax"
+        log.info(
+            "activation: %s (%d output channels); change it with --activation", chosen, classes
+        )
+    exclusive = classes > 1 and chosen != "sigmoid" and not has_sigmoid
+    return chosen, exclusive
+
+
+def dtype(asked: str, graph: ModelGraph, activation: str) -> str:
+    """Type of the stored scores."""
+    if asked != "auto":
+        return asked
+    ends = "softmax" in graph.result.op or "sigmoid" in graph.result.op
+    return "uint8" if activation != "none" or (ends and "log" not in graph.result.op) else "float32"
+
+
+def scaling(slide: Slide, model: LoadedModel, options: Options, channels: int) -> Scaling:
+    """How stored pixels become the model's input."""
+    scale = options.scale
+    if scale is None:
+        scale = {"u1": 1 / 255, "u2": 1 / 65535}.get(slide.dtype.str[1:], 1.0)
+    mean = tuple(options.mean) if options.mean is not None else model.mean or (0.0,)
+    std = tuple(options.std) if options.std is not None else model.std or (1.0,)
+    for name, numbers in (("mean", mean), ("std", std)):
+        if len(numbers) not in (1, channels):
+            raise UsageError(f"{name} has {len(numbers)} numbers for {channels} channels")
+        if not np.isfinite(numbers).all():
+            raise UsageError(f"{name} must be finite, got {numbers}")
+    if not all(std):
+        raise UsageError(f"std must not be 0, got {std}")
+    return Scaling(float(scale), tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def mpp(slide: Slide, given: float | tuple[float, float] | None) -> tuple[float, float] | None:
+    """Micrometres (y, x) per level-0 px, given or by the slide."""
+    if given is None:
+        return slide.mpp
+    pair = (given, given) if isinstance(given, int | float) else (given[0], given[1])
+    if min(pair) <= 0:
+        raise UsageError(f"slide_mpp must be positive, got {given} µm/px")
+    return float(pair[0]), float(pair[1])
