@@ -307,6 +307,12 @@ def _lost(graph: ModelGraph, axis: int) -> int:
     return int(used - out * stride)
 
 
+def _plain_name(op: str) -> str:
+    """An ATen overload by the name its users know."""
+    name = op.removeprefix("aten.").split(".")[0]
+    return "batch_norm" if "batch_norm" in name else name
+
+
 def _layer_rows(graph: ModelGraph) -> tuple[LayerRow, ...]:
     strides = [node_strides(graph, axis) for axis in (0, 1)]
     output = Box.whole(graph.result.grid)
@@ -324,7 +330,7 @@ def _layer_rows(graph: ModelGraph) -> tuple[LayerRow, ...]:
         rows.append(
             LayerRow(
                 layer=node.layer,
-                op=node.op.removeprefix("aten.").split(".")[0],
+                op=_plain_name(node.op),
                 kernel=getattr(node.rule, "kernel", None),
                 stride=(strides[0][index], strides[1][index]),
                 footprint=(footprint[0], footprint[1]),

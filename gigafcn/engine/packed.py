@@ -2,7 +2,7 @@
 
 oneDNN wants weights in a layout of its own and reorders them whenever it is handed plain ones.
 For the deep layers of a net, whose maps are small within a block, that takes as long as the
-convolution.  The packed form gives the same bits; it exists on the CPU in fp32 only.
+convolution.  The packed form says the same up to rounding; it exists on the CPU in fp32 only.
 """
 
 from __future__ import annotations

@@ -171,7 +171,9 @@ def _computing(graph: ModelGraph) -> Tensor:
     for node in graph.nodes:
         for name in getattr(node.rule, "__dataclass_fields__", ()):
             value = getattr(node.rule, name)
-            if isinstance(value, Tensor) and value.is_floating_point():
+            if not isinstance(value, Tensor) or value.layout != torch.strided:
+                continue
+            if value.is_floating_point():
                 return value
     return torch.empty(0)
 

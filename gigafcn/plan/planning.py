@@ -29,8 +29,9 @@ STRIP_INPUT_PX = 128
 BLOCK_INPUT_PX = 1024
 """Width of a block in input px."""
 
-BASE_BYTES = 450 << 20
-"""What a process holds with torch, zarr and the slide library loaded, before any pixel."""
+BASE_BYTES = 600 << 20
+"""What a process holds beside the sweep: torch, zarr and the slide library loaded, an exported
+model, the pyramid and the picture at the end. Measured: 480 to 550 MiB after export."""
 
 STRIPS_HELD = 4
 """Strips of stored pixels in memory: read ahead, current, and one being decoded."""

@@ -166,7 +166,7 @@ def _plan(
         period=demand.period,
         precision=options.precision,
         device=chosen.device,
-        threads=max(1, available_cpus() // (options.workers or 1)),
+        threads=threads_per_worker(options.workers or 1),
     )
 
 
@@ -212,6 +212,13 @@ def _spec(
         labels=demand.labels,
         name=slide.name,
     )
+
+
+def threads_per_worker(workers: int) -> int:
+    """An equal share of the CPUs, but no more than OMP_NUM_THREADS if that is set."""
+    share = max(1, available_cpus() // workers)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(limit)) if limit.isdecimal() and int(limit) else share
 
 
 def available_cpus() -> int:

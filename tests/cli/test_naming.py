@@ -54,4 +54,11 @@ def test_a_map_in_the_place_of_its_slide_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"the slide's own place; give -o"):
-        map_paths(["./a.zarr"], None)
+        map_paths(["./a.zarr"], Path("a.zarr"))
+
+
+def test_the_map_of_a_zarr_slide_has_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert map_paths(["./a.zarr", "in/b.zarr"], None) == [Path("a-map.zarr"), Path("b.zarr")]

@@ -57,13 +57,15 @@ def test_the_closing_line_says_size_time_speed_halo_mode_bottleneck_and_place() 
             "mpx_per_s": 0.5337,
             "halo": (47, 46, 47, 46),
             "mode": "exact",
-            "bottleneck": "compute",
+            "model": "demonstration",
+            "bottleneck": "computing",
             "bottleneck_share": 0.914,
+            "picture": Path("case.png"),
         },
     )
     assert closing_line(cast("Any", result)) == (
         "2220 x 2967 px in 12.3 s, 0.534 Mpx/s, halo 47/46/47/46 px, exact, "
-        "bottleneck compute (91%): case.zarr"
+        "model demonstration, bottleneck computing (91%): case.zarr, picture case.png"
     )
 
 

@@ -23,6 +23,7 @@ from gigafcn.cli import main
         ("infer a.svs --tile -5", "--tile: must be more than 0, got -5"),
         ("infer a.svs --strip 1 --strip 2", "--strip specified multiple times"),
         ("infer a.svs --dtype int8", "--dtype: 'int8' is not one of 'auto', 'uint8'"),
+        ("infer a.svs --save labels", "--save: 'labels' is not one of 'both' or 'probabilities'"),
         ("infer a.svs --memory much", "--memory: 'much' is no amount of memory"),
         ("infer a.svs --region 1,2,3", "--region: expected X,Y,W,H in level-0 px"),
         ("infer a.svs --region -1,0,9,9", "--region: X and Y count from the image's top left"),
@@ -52,7 +53,7 @@ def test_a_wrong_command_line_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "flag", ["mode", "mpp", "tissue", "scheduler", "trust", "resume", "verify", "output-name"]
+    "flag", ["mode", "mpp", "tissue", "scheduler", "resume", "verify", "output-name"]
 )
 def test_an_option_that_does_nothing_yet_is_unknown(
     flag: str, capsys: pytest.CaptureFixture[str]
