@@ -54,7 +54,9 @@ class PaddedImage:
         """Image position of each position of the padded image."""
         size = self.geometry.image[axis]
         position = np.arange(span.start, span.stop) - self.geometry.origin[axis]
-        if self.geometry.mirror and size > 1:
+        before, both = self.geometry.origin[axis], self.geometry.mirrored[axis]
+        position = np.clip(position, -before, size - 1 + both - before)
+        if size > 1:
             position = np.mod(position, 2 * (size - 1))
             position = np.minimum(position, 2 * (size - 1) - position)
         clipped: NDArray[np.int64] = np.clip(position, 0, size - 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from gigafcn.errors import SlideError, UsageError
+from gigafcn.errors import ModelError, SlideError, UsageError
 from gigafcn.geometry import Box, Span
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ class MapGeometry:
     origin: Pair
     """Position of the image's first pixel in the padded image."""
 
-    mirror: bool
-    """Whether the outside mirrors the image; otherwise it repeats the edge."""
+    mirrored: Pair
+    """Px by which the image is mirrored outward, before (``origin``) and after it together; what
+    lies beyond repeats the last of them."""
 
     shape: Pair
     """Map size in map px."""
@@ -81,6 +82,8 @@ def map_geometry(
 
     Raises
     ------
+    ModelError
+        If the map is larger than the image.
     SlideError
         If the image has no pixel, or is too small for any valid output.
     UsageError
@@ -94,14 +97,19 @@ def map_geometry(
         _axis(image[a], period[a], stride[a], lost[a], used[a], border, "yx"[a]) for a in (0, 1)
     ]
     padded, origin, shape, offset = zip(*axes, strict=True)
-    mirror = any(lost) and border == "cover"
-    return MapGeometry(image, padded, origin, mirror, shape, stride, offset)
+    mirrored = lost if border == "cover" else (0, 0)
+    return MapGeometry(image, padded, origin, mirrored, shape, stride, offset)
 
 
 def _axis(
     image: int, period: int, stride: Fraction, lost: int, used: int, border: str, name: str
 ) -> tuple[int, int, int, int]:
     """Padded size, origin, map size and offset along one axis."""
+    if lost < 0:
+        raise ModelError(
+            f"the model's map is {-lost} px larger than its image along {name}, and nothing says "
+            f"which part covers the image; crop it inside the model"
+        )
     if lost == 0:
         return _multiple(image, period), 0, ceil(image / stride), 0
     before = lost // 2

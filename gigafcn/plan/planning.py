@@ -119,7 +119,7 @@ def choose_layout(
         if asked.memory > budget:
             raise UsageError(
                 f"tiles of {asked.tile[0]} x {asked.tile[1]} px (y, x) take "
-                f"{asked.memory / 2**30:.2f} GiB, the memory is {budget / 2**30:.2f} GiB; "
+                f"{_amount(asked.memory)}, the memory is {_amount(budget)}; "
                 f"take a smaller --tile or more --memory"
             )
         return asked
@@ -139,11 +139,17 @@ def _widest(
                 return found
             least = found if least is None or found.memory < least.memory else least
     assert least is not None
+    each = f" for each of {workers} workers" if workers > 1 else ""
     raise UsageError(
-        f"the memory of {budget / 2**30:.2f} GiB is too small: tiles of {least.tile[0]} x "
-        f"{least.tile[1]} px (y, x) with their halo take {least.memory / 2**30:.2f} GiB, the least "
-        f"that would do; give --memory {ceil(least.memory / 2**20 * 1.01)}MiB or more"
+        f"the memory of {_amount(budget)}{each} is too small: tiles of {least.tile[0]} x "
+        f"{least.tile[1]} px (y, x) with their halo take {_amount(least.memory)}, the least that "
+        f"would do; give --memory {ceil(workers * least.memory / 2**20)}MiB or more"
     )
+
+
+def _amount(count: int) -> str:
+    """Bytes in a unit that shows them."""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
 
 
 def _heights(demand: Demand, wide: int, unit: int, workers: int) -> Iterator[int]:
