@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SIZES = (256, 224, 64, 512, 572)
-"""Image sizes tried, in px, when none is given."""
+SIZES = (256, 224, 64, 512, 572, 480)
+"""Image sizes tried, in px, when none is given; the last is a multiple of 3 and 5."""
 
 MAX_SIZE = 1 << 20
 """Largest size, in px, traced to find a halo."""
@@ -170,7 +170,8 @@ def analyze(module: nn.Module, channels: int = 3, size: int | None = None) -> Fo
     channels
         Input channels.
     size
-        Image size in px to trace; None tries 256, 224, 64, 512 and 572 and reports which.
+        Image size in px to trace; None tries 256, 224, 64, 512, 572 and 480
+        and reports which.
 
     Returns
     -------

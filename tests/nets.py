@@ -222,6 +222,21 @@ class PixelwiseNet(nn.Module):
         return result
 
 
+class RegroupedNet(nn.Module):
+    """Pixel unshuffle, a channel shuffle spelled as views with baked sizes, pixel shuffle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(12, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(functional.pixel_unshuffle(x, 2))
+        b, c, height, width = x.shape
+        x = x.view(b, 2, c // 2, height, width).transpose(1, 2).reshape(b, c, height, width)
+        return functional.pixel_shuffle(self.last(x), 2)
+
+
 def monai_basic_unet() -> nn.Module:
     """MONAI BasicUNet with batch norm; pads to its skips by replication."""
     features = (8, 8, 12, 16, 24, 8)
@@ -245,5 +260,6 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "doubled": DoubledNet,
     "border": BorderNet,
     "pixelwise": PixelwiseNet,
+    "regrouped": RegroupedNet,
 }
 """Makers by name; pass the result through :func:`randomised`."""

@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING
 
+from gigafcn.graph.rules.regroup import PixelShuffle, PixelUnshuffle
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import Crop
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
@@ -22,6 +23,10 @@ def rule_stride(rule: Rule, axis: int) -> Fraction:
             return Fraction(rule.stride[axis])
         case TransposedConvolution():
             return Fraction(1, rule.stride[axis])
+        case PixelShuffle():
+            return Fraction(1, rule.factor)
+        case PixelUnshuffle():
+            return Fraction(rule.factor)
         case Nearest() | Bilinear():
             return _resize_stride(rule, axis)
         case Crop():

@@ -9,6 +9,7 @@ import torch
 
 from gigafcn.graph.rules.merge import Concatenation
 from gigafcn.graph.rules.pointwise import Cast, Pointwise, ScaleShift
+from gigafcn.graph.rules.regroup import ChannelView, PixelShuffle, PixelUnshuffle
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import BorderPad, ChannelSlice, ConstantPad, Crop, Permute
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
@@ -25,6 +26,7 @@ NET_OF = {
     BorderPad: "border",
     Cast: "pixelwise",
     ChannelSlice: "pixelwise",
+    ChannelView: "regrouped",
     Concatenation: "doubled",
     ConstantPad: "border",
     Convolution: "border",
@@ -32,6 +34,8 @@ NET_OF = {
     MaxPool: "border",
     Nearest: "doubled",
     Permute: "pixelwise",
+    PixelShuffle: "regrouped",
+    PixelUnshuffle: "regrouped",
     Pointwise: "border",
     ScaleShift: "pixelwise",
     TransposedConvolution: "border",

@@ -16,6 +16,7 @@ import torch
 from gigafcn.graph.rules import IMAGE_AXES, OpCall, Value, build
 from gigafcn.graph.rules.merge import Concatenation
 from gigafcn.graph.rules.pointwise import Cast, Pointwise, ScaleShift
+from gigafcn.graph.rules.regroup import ChannelView, PixelShuffle, PixelUnshuffle
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import BorderPad, ChannelSlice, ConstantPad, Crop, Permute
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
@@ -220,6 +221,15 @@ USES: dict[type[Any], tuple[Use, ...]] = {
     BorderPad: tuple(_border_pads()),
     Crop: tuple(_crops()),
     ChannelSlice: (_pixelwise(aten.slice.Tensor, 1, 1, 4, 2),),
+    PixelShuffle: (_pixelwise(aten.pixel_shuffle.default, 2),),
+    PixelUnshuffle: (
+        Use(aten.pixel_unshuffle.default, (IMAGE, 2), (8, 10), (True, True)),
+        Use(aten.pixel_unshuffle.default, (IMAGE, 3), (9, 12), (True, True)),
+    ),
+    ChannelView: (
+        _pixelwise(aten.unflatten.int, 1, [2, 2]),
+        _pixelwise(aten.unsqueeze.default, 1),
+    ),
     Permute: (
         _pixelwise(aten.permute.default, [0, 2, 3, 1]),
         _pixelwise(aten.transpose.int, 1, 3),
@@ -237,6 +247,8 @@ USES: dict[type[Any], tuple[Use, ...]] = {
         _pixelwise(aten.mul.Tensor, SCALE.view(-1, 1, 1)),
         _pixelwise(aten.softmax.int, 1),
         _pixelwise(aten.mean.dim, [1], True),
+        _pixelwise(aten.glu.default, 1),
+        _pixelwise(aten.channel_shuffle.default, 2),
         _pixelwise(aten.prelu.default, SCALE),
     ),
 }

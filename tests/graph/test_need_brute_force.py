@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gigafcn.graph.rules import Rule, merge, pointwise, reduce, resample, shape, window
+from gigafcn.graph.rules import Rule, merge, pointwise, reduce, regroup, resample, shape, window
 from tests.graph.brute_force import check_need
 from tests.graph.op_uses import USES
 
@@ -18,7 +18,7 @@ def test_need_is_what_the_op_truly_depends_on(rule: type[Any]) -> None:
 
 
 def test_every_rule_class_has_uses() -> None:
-    rooms = (merge, pointwise, reduce, resample, shape, window)
+    rooms = (merge, pointwise, reduce, regroup, resample, shape, window)
     found = {c for room in rooms for c in vars(room).values() if hasattr(c, "need")}
     assert found - {Rule} == set(USES)
 

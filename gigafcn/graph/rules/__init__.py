@@ -3,7 +3,7 @@
 One file per op family.  Importing this package registers them all.
 """
 
-from gigafcn.graph.rules import merge, pointwise, reduce, resample, shape, window
+from gigafcn.graph.rules import merge, pointwise, reduce, regroup, resample, shape, window
 from gigafcn.graph.rules.registry import (
     IMAGE_AXES,
     Axes,
@@ -33,6 +33,7 @@ __all__ = [
     "reduce",
     "register",
     "registered",
+    "regroup",
     "resample",
     "shape",
     "window",

@@ -28,12 +28,30 @@ def _per_pixel(call: OpCall, dims: list[int] | None) -> Built:
     return pointwise(call)
 
 
+@register(aten.glu.default)
+def _glu(call: OpCall) -> Built:
+    return _per_pixel(call, [call.arguments["dim"]])
+
+
+@register(aten.channel_shuffle.default)
+def _channel_shuffle(call: OpCall) -> Built:
+    # The op shuffles dimension 1, whatever the layout.
+    call.image("self")
+    return pointwise(call)
+
+
 @register(aten.softmax.int, aten.log_softmax.int, aten._softmax.default, aten._log_softmax.default)
 def _softmax(call: OpCall) -> Built:
     return _per_pixel(call, [call.arguments["dim"]])
 
 
-@register(aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default)
+@register(
+    aten.mean.dim,
+    aten.sum.dim_IntList,
+    aten.amax.default,
+    aten.amin.default,
+    aten.var.correction,
+)
 def _reduction(call: OpCall) -> Built:
     built = _per_pixel(call, call.arguments["dim"])
     if not call.arguments["keepdim"]:
