@@ -44,6 +44,10 @@ class RunError(GigafcnError, RuntimeError):
     exit_code: ClassVar[int] = 5
 
 
+class StorageError(RunError):
+    """The disk or store refuses to take the map; the next tile would fare no better."""
+
+
 class Preempted(GigafcnError, RuntimeError):
     """SIGTERM arrived; the run stopped in good order."""
 

@@ -63,7 +63,7 @@ def infer(
     codes = []
     for source, target in zip(slide, targets, strict=True):
         try:
-            with _progress(stem_of(source), json=json, quiet=quiet) as progress:
+            with _progress(source, json=json, quiet=quiet) as progress:
                 result = _mapped(source, target, model, chosen, progress)
         except Preempted:
             raise
@@ -90,11 +90,11 @@ def _mapped(
 
 
 def _progress(
-    name: str, *, json: bool, quiet: bool
+    source: str, *, json: bool, quiet: bool
 ) -> AbstractContextManager[ProgressCallback | None]:
     if json:
-        return json_progress(name)
-    return nullcontext() if quiet else bar_progress(name)
+        return json_progress(source)
+    return nullcontext() if quiet else bar_progress(stem_of(source))
 
 
 def _tell_result(source: str, result: Result, *, json: bool, quiet: bool) -> None:

@@ -114,9 +114,9 @@ def closing_line(result: Result) -> str:
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     return (
-        f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s, "
-        f"halo {halo} px, {summary['mode']}, model {summary['model']}, bottleneck {slowest}: "
-        f"{result.path}, picture {summary['picture']}"
+        f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s while "
+        f"mapping, halo {halo} px, {summary['mode']}, model {summary['model']}, "
+        f"bottleneck {slowest}: {result.path}, picture {summary['picture']}"
     )
 
 

@@ -4,7 +4,8 @@ A model is given as
 
 - a torch module, in Python;
 - the name of a bundled model: ``demonstration``;
-- a ``.safetensors`` checkpoint that ``python -m gigafcn.train`` wrote;
+- a ``.safetensors`` checkpoint that ``python -m gigafcn.train`` wrote, with its ``.json`` card
+  beside it if there is one: class names and normalisation are the card's;
 - ``package.module:factory`` or ``path/file.py:factory``, called without arguments.
 
 A file of Python code can do anything when it is loaded, so it is refused unless it is trusted;
@@ -17,7 +18,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,18 +117,7 @@ def _unknown(text: str) -> str:
 
 
 def _bundled(name: str) -> LoadedModel:
-    loaded = _checkpoint(WEIGHTS / f"{name}.safetensors")
-    card: dict[str, Any] = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
-    return LoadedModel(
-        loaded.module,
-        name,
-        name,
-        classes=tuple(card["classes"]),
-        colours=tuple(card["colours"]),
-        mean=tuple(card["mean"]),
-        std=tuple(card["std"]),
-        activation="softmax",
-    )
+    return replace(_checkpoint(WEIGHTS / f"{name}.safetensors"), name=name, source=name)
 
 
 def _checkpoint(path: Path) -> LoadedModel:
@@ -141,7 +131,23 @@ def _checkpoint(path: Path) -> LoadedModel:
         raise ModelError(
             f"model file {path} holds no weights of the demonstration net: {reason}"
         ) from problem
-    return LoadedModel(net.eval(), path.stem, str(path.resolve()))
+    source = str(path.resolve())
+    return LoadedModel(net.eval(), path.stem, source, **_card_of(path), activation="softmax")
+
+
+def _card_of(path: Path) -> dict[str, tuple[Any, ...]]:
+    """What the card beside a checkpoint says of classes and normalisation; empty without one."""
+    card = path.with_suffix(".json")
+    if not card.exists():
+        return {}
+    try:
+        written = json.loads(card.read_text(encoding="utf-8"))
+        return {name: tuple(written[name]) for name in ("classes", "colours", "mean", "std")}
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ModelError(
+            f"model card {card}, beside {path.name}, cannot be read: {type(problem).__name__}: "
+            f"{problem}; mend it or move it away"
+        ) from problem
 
 
 def _factory(text: str, *, trust: bool) -> LoadedModel:

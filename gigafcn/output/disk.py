@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from gigafcn.errors import RunError
+from gigafcn.errors import StorageError
 from gigafcn.output.spec import MapSpec, store_bytes
 
 if TYPE_CHECKING:
@@ -27,18 +27,18 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @contextmanager
 def storing(path: Path, spec: MapSpec, what: str) -> Iterator[None]:
-    """Turn an OSError while ``what`` is written to the map at ``path`` into a RunError."""
+    """Turn an OSError while ``what`` is written to the map at ``path`` into a StorageError."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if error.errno in _NO_ROOM:
-            raise RunError(
+            raise StorageError(
                 f"no room to write {what} of {path}: {reason}. The whole map needs at most "
                 f"{format_bytes(store_bytes(spec))}, {format_bytes(free_bytes(path))} is free; "
                 f"free some space or write to another disk"
             ) from error
-        raise RunError(f"cannot write {what} of {path}: {reason}") from error
+        raise StorageError(f"cannot write {what} of {path}: {reason}") from error
 
 
 def free_bytes(path: Path) -> int:

@@ -270,12 +270,12 @@ def _write_array(slide: Slide, path: str) -> None:
 
 
 def _refuse_failures(outcome: Outcome, count: int) -> None:
-    """Raise what failed: the error itself when one tile was the whole run."""
+    """Raise what failed: the error itself when its tile was the whole run."""
     failures = outcome.failures
     if not failures:
         return
     error = failures[0][1]
-    if len(failures) == 1 and isinstance(error, GigafcnError):
+    if count == 1 and isinstance(error, GigafcnError):
         raise error
     listed = ", ".join(str(tuple(tile)) for tile, _ in failures[:LISTED_TILES])
     more = f" and {len(failures) - LISTED_TILES} more" if len(failures) > LISTED_TILES else ""

@@ -8,7 +8,7 @@ what it created, so that nothing that looks finished, or waits to be cleaned up,
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,7 @@ def created_map(path: Path, spec: MapSpec, *, overwrite: bool) -> Iterator[None]
         If the disk refuses.
     """
     fresh = not path.exists()
+    folders = [folder for folder in path.parents if not folder.exists()]
     try:
         create_map(path, spec, overwrite=overwrite)
         picture_of(path).unlink(missing_ok=True)  # of the map that was replaced
@@ -75,10 +76,18 @@ def created_map(path: Path, spec: MapSpec, *, overwrite: bool) -> Iterator[None]
     except BaseException:
         # An earlier map that was not replaced yet still has its root document.
         if fresh or (overwrite and not (path / "zarr.json").exists()):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path, folders)
         raise
     try:
         yield
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path, folders)
         raise
+
+
+def _remove(path: Path, folders: list[Path]) -> None:
+    """Remove a map and the folders that were made for it, unless something else is in them."""
+    shutil.rmtree(path, ignore_errors=True)
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

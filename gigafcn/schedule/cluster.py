@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 
 from gigafcn.errors import RunError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_S = 60
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -29,25 +32,85 @@ def local_client(workers: int | None, threads: int) -> Iterator[Client]:
     threads
         Threads of each worker's own arithmetic, which Dask would set to 1.
     """
-    environment = {
-        f"distributed.nanny.pre-spawn-environ.{name}": str(threads)
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    }
-    with dask.config.set(environment), _quiet():
-        try:
-            cluster = LocalCluster(
-                n_workers=workers or 1,
-                threads_per_worker=1,
-                processes=workers is not None,
-                dashboard_address=None,
-                memory_limit=0,
-                silence_logs=logging.ERROR,
-            )
-        except (OSError, TimeoutError) as error:
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": _environment(threads)}),
+        _quiet(),
+        _local_cluster(workers) as cluster,
+        Client(cluster, timeout=START_S, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _local_cluster(workers: int | None) -> Iterator[SpecCluster]:
+    """A cluster whose threads and processes never see SIGINT or SIGTERM.
+
+    Ctrl-C in a terminal, or a batch system, signals all processes of a run; the driver alone acts,
+    and ends its workers.  Threads and processes inherit which signals are held back.
+    """
+    resource_tracker.ensure_running()  # would let signals through when it starts later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        cluster = SpecCluster(
+            scheduler=_scheduler_spec(workers),
+            workers=dict.fromkeys(range(workers or 1), _worker_spec(workers)),
+            silence_logs=logging.CRITICAL,
+        )
+    except BaseException as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if isinstance(error, OSError | TimeoutError):
             raise RunError(f"cannot start {workers} worker processes: {error}") from error
-        cluster.loop.asyncio_loop.set_exception_handler(_quiet_about_timeouts)
-        with cluster, Client(cluster, timeout=START_S, set_as_default=False) as client:
-            yield client
+        raise
+    with cluster:
+        # A signal that came meanwhile arrives here, where the cluster is closed in good order.
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        loop: Any = cluster.loop  # tornado's, around the one of asyncio
+        loop.asyncio_loop.set_exception_handler(_quiet_about_timeouts)
+        yield cluster
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Variables of a worker process; those that the user set win."""
+    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(pools, str(threads)) | {"PYTHONWARNINGS": "ignore"}
+
+
+class _Scheduler(Scheduler):
+    """A scheduler without the HTTP server that distributed opens, dashboard or not."""
+
+    def start_http_server(self, *arguments: Any, **options: Any) -> None:
+        """Open no port."""
+
+
+class _Worker(Worker):
+    """A worker without an HTTP server."""
+
+    def start_http_server(self, *arguments: Any, **options: Any) -> None:
+        """Open no port."""
+
+
+def _scheduler_spec(workers: int | None) -> dict[str, Any]:
+    return {"cls": _Scheduler, "options": {"dashboard": False, **_address(workers)}}
+
+
+def _worker_spec(workers: int | None) -> dict[str, Any]:
+    options = {
+        "nthreads": 1,
+        "memory_limit": 0,
+        "dashboard": False,
+        "silence_logs": logging.CRITICAL,
+        **_address(workers),
+    }
+    if workers is None:
+        return {"cls": _Worker, "options": options}
+    return {"cls": Nanny, "options": {"worker_class": _Worker, **options}}
+
+
+def _address(workers: int | None) -> dict[str, Any]:
+    """No port at all within this process; loopback between processes."""
+    if workers is None:
+        return {"protocol": "inproc://"}
+    return {"protocol": "tcp://", "host": "127.0.0.1", "port": 0}
 
 
 def _quiet_about_timeouts(loop: AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gigafcn.errors import StorageError
 from gigafcn.output.spec import MapSpec, map_levels, pyramid_shards
 from gigafcn.progress import Progress, ProgressCallback
 from gigafcn.schedule.worker import PROGRESS_TOPIC, pyramid_task, tile_task
@@ -59,7 +60,13 @@ class _Meter:
 def run_tiles(
     client: Client, run: str, tiles: list[Box], progress: ProgressCallback | None
 ) -> Outcome:
-    """Compute all tiles; one that fails does not keep the others from being computed."""
+    """Compute all tiles; one that fails does not keep the others from being computed.
+
+    Raises
+    ------
+    StorageError
+        At once, since no other tile could be stored either.
+    """
     outcome = Outcome()
     meter = _Meter("compute", len(tiles), sum(t.area for t in tiles), progress)
 
@@ -75,7 +82,7 @@ def run_tiles(
             error = future.exception()
             if error is None:
                 outcome.receipts.append(future.result())
-            elif isinstance(error, Exception):
+            elif isinstance(error, Exception) and not isinstance(error, StorageError):
                 outcome.failures.append((tile, error))
             else:
                 raise error

@@ -6,6 +6,7 @@ driver when it runs in the same process, else opened once from what a :class:`Jo
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,11 @@ def hold_job(run: str, job: Job) -> None:
 
 
 def drop_job(run: str) -> None:
-    """Forget a job."""
+    """Forget a job and stop its tile at the next block."""
     _OPENING.pop(run, None)
-    _JOBS.pop(run, None)
+    job = _JOBS.pop(run, None)
+    if job is not None:
+        job.stop.set()
 
 
 class JobPlugin(WorkerPlugin):
@@ -54,6 +57,8 @@ class JobPlugin(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Note what the run's first task here will open."""
+        # In a process of its own nobody reads what libraries log: errors travel to the driver.
+        logging.getLogger().addHandler(logging.NullHandler())
         _OPENING[self._run] = (self._files, self._plan)
 
     def teardown(self, worker: Any) -> None:

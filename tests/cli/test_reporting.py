@@ -64,7 +64,7 @@ def test_the_closing_line_says_size_time_speed_halo_mode_bottleneck_and_place() 
         },
     )
     assert closing_line(cast("Any", result)) == (
-        "2220 x 2967 px in 12.3 s, 0.534 Mpx/s, halo 47/46/47/46 px, exact, "
+        "2220 x 2967 px in 12.3 s, 0.534 Mpx/s while mapping, halo 47/46/47/46 px, exact, "
         "model demonstration, bottleneck computing (91%): case.zarr, picture case.png"
     )
 

@@ -1,0 +1,79 @@
+"""Models that the commands of these tests are given, as ``nets.py:NAME``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def tiny() -> nn.Module:
+    """Three classes, halo 1 px, random weights that are the same each time."""
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 3, 3, padding=1)
+
+
+def valid() -> nn.Module:
+    """Loses 8 px along each axis."""
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 2, 9)
+
+
+def slow() -> nn.Module:
+    """Many layers: a second or more for each million px."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 16, 3, padding=1)]
+    layers += [nn.Conv2d(16, 16, 3, padding=1) for _ in range(12)]
+    return nn.Sequential(*layers, nn.Conv2d(16, 2, 1))
+
+
+class Ratio(nn.Module):
+    """``top / pixel``: wherever the image is black, infinite, or NaN if ``top`` is 0."""
+
+    def __init__(self, top: float) -> None:
+        super().__init__()
+        self.top = nn.Conv2d(3, 2, 1)
+        self.pixel = nn.Conv2d(3, 2, 1, bias=False)
+        nn.init.zeros_(self.top.weight)
+        nn.init.constant_(self.top.bias, top)  # type: ignore[arg-type]  # it has a bias
+        nn.init.ones_(self.pixel.weight)
+
+    def forward(self, image: Tensor) -> Tensor:
+        result: Tensor = self.top(image) / self.pixel(image)
+        return result
+
+
+def infinite() -> nn.Module:
+    """Infinite where the image is black."""
+    return Ratio(1.0)
+
+
+def undefined() -> nn.Module:
+    """NaN where the image is black."""
+    return Ratio(0.0)
+
+
+class Rolled(nn.Module):
+    """Has an op without a rule."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.roll(image, 5, dims=2)
+
+
+def rolled() -> nn.Module:
+    """Shifts the image around its edge."""
+    return nn.Sequential(nn.Conv2d(3, 2, 1), Rolled())
+
+
+def normed() -> nn.Module:
+    """Its norm needs the mean of the whole image."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+def no_module() -> int:
+    """Returns no module."""
+    return 3
+
+
+def broken() -> nn.Module:
+    """Raises."""
+    raise RuntimeError("no weights\nhere")

@@ -1,0 +1,173 @@
+"""A layout keeps to what was asked for and to the memory, and travels as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from gigafcn.errors import UsageError
+from gigafcn.geometry import Box, Span
+from gigafcn.graph.trace import trace
+from gigafcn.output.spec import MapSpec
+from gigafcn.plan.map_geometry import map_geometry
+from gigafcn.plan.planning import Demand, choose_layout, projected_bytes, waste
+from gigafcn.plan.run_plan import RunPlan, Scaling
+
+SIZE = (6000, 9000)
+PLENTY = 64 << 30
+
+
+@pytest.fixture(scope="module")
+def demand() -> Demand:
+    """What mapping 6000 x 9000 px with some convolutions on two levels asks for."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(64, 3, 9, padding=4),
+    )
+    graph = trace(net.eval(), 3, SIZE).graph
+    assert graph is not None
+    return Demand(
+        graph=graph,
+        box=Box.whole(SIZE),
+        period=(2, 2),
+        stride=(Fraction(1), Fraction(1)),
+        classes=3,
+        dtype="uint8",
+        labels=True,
+        item=4,
+        stored_bytes=3,
+        weights=400_000,
+    )
+
+
+def test_with_plenty_of_memory_nothing_is_computed_twice(demand: Demand) -> None:
+    layout = choose_layout(demand, tile=None, strip=None, budget=PLENTY, workers=1)
+    assert layout.tile[1] >= SIZE[1]
+    assert waste(demand.graph, demand.box, layout.tile) == 1.0
+
+
+def test_less_memory_gives_narrower_tiles_that_keep_to_it(demand: Demand) -> None:
+    free = choose_layout(demand, tile=None, strip=None, budget=PLENTY, workers=1)
+    least = least_memory(demand)
+    widths = []
+    for budget in (free.memory, (free.memory + least) // 2, least):
+        layout = choose_layout(demand, tile=None, strip=None, budget=budget, workers=1)
+        assert layout.memory <= budget
+        widths.append(layout.tile[1])
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < widths[0]
+
+
+def least_memory(demand: Demand, workers: int = 1) -> int:
+    """What the refusal of no memory at all says would do, for each worker."""
+    with pytest.raises(UsageError, match="the least that would do") as refusal:
+        choose_layout(demand, tile=None, strip=None, budget=0, workers=workers)
+    found = re.search(r"--memory (\d+)MiB", str(refusal.value))
+    assert found is not None
+    return (int(found.group(1)) << 20) // workers
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_least_that_would_do_does(demand: Demand, workers: int) -> None:
+    budget = least_memory(demand, workers)
+    layout = choose_layout(demand, tile=None, strip=None, budget=budget, workers=workers)
+    assert layout.memory <= budget
+
+
+def test_a_tile_asked_for_is_kept_or_refused(demand: Demand) -> None:
+    layout = choose_layout(demand, tile=(1000, 3000), strip=64, budget=PLENTY, workers=1)
+    assert (layout.tile, layout.strip) == ((1024, 3072), 64)
+    with pytest.raises(UsageError, match=r"tiles of 1024 x 3072 px \(y, x\) take .* smaller"):
+        choose_layout(demand, tile=(1000, 3000), strip=64, budget=layout.memory - 1, workers=1)
+
+
+@pytest.mark.parametrize("tile", [None, 512, (2000, 700)])
+def test_tiles_are_whole_shards_of_whole_chunks(demand: Demand, tile: Any) -> None:
+    layout = choose_layout(demand, tile=tile, strip=None, budget=PLENTY, workers=2)
+    for side, size in zip(layout.tile, SIZE, strict=True):
+        assert side % layout.shard == 0 or side >= size
+    assert layout.shard % layout.chunk == 0
+
+
+def test_several_workers_get_several_tiles(demand: Demand) -> None:
+    layout = choose_layout(demand, tile=None, strip=None, budget=PLENTY, workers=4)
+    rows = -(-SIZE[0] // layout.tile[0])
+    assert rows * -(-SIZE[1] // layout.tile[1]) >= 8
+
+
+def test_strips_and_blocks_are_whole_periods(demand: Demand) -> None:
+    layout = choose_layout(
+        replace(demand, period=(6, 10)), tile=None, strip=77, budget=PLENTY, workers=1
+    )
+    assert (layout.strip, layout.block % 10) == (78, 0)
+
+
+def test_a_strip_of_nothing_is_refused(demand: Demand) -> None:
+    with pytest.raises(UsageError, match="strip must be at least 1 px, got 0"):
+        choose_layout(demand, tile=None, strip=0, budget=PLENTY, workers=1)
+
+
+def test_memory_grows_with_the_width_of_a_tile_and_not_with_its_height(demand: Demand) -> None:
+    def memory(tile: tuple[int, int]) -> int:
+        return projected_bytes(demand, tile, shard=512, strip=128, block=1024)
+
+    assert memory((1024, 2048)) < memory((1024, 4096)) < memory((1024, 8192))
+    assert memory((6144, 2048)) == memory((3072, 2048))
+
+
+def test_waste_is_the_windows_over_what_is_needed_once(demand: Demand) -> None:
+    halo = 3000 - demand.graph.need(Span(3000, 6000), 0).start
+    assert 4 < halo < 20
+    # One cut between rows: its halo is read on both sides.
+    found = waste(demand.graph, demand.box, (3000, 9000))
+    assert found == pytest.approx((6000 + 2 * halo) / 6000)
+
+
+@given(
+    st.sampled_from([Fraction(1), Fraction(1, 2), Fraction(3, 2)]),
+    st.one_of(st.none(), st.tuples(st.floats(0.1, 9), st.floats(0.1, 9))),
+    st.sampled_from(["fp32", "bf16"]),
+)
+def test_a_plan_survives_json(
+    stride: Fraction, mpp: tuple[float, float] | None, precision: str
+) -> None:
+    strides = (stride, stride)
+    geometry = map_geometry((99, 77), period=(6, 6), stride=strides, lost=(0, 0), used=(96, 96))
+    spec = MapSpec(
+        shape=(30, 40),
+        classes=("a", "b"),
+        colours=("000000", "FFFFFF"),
+        dtype="uint8",
+        chunk=40,
+        shard=40,
+        mpp=mpp,
+        stride=strides,
+    )
+    plan = RunPlan(
+        geometry=geometry,
+        spec=spec,
+        box=Box(0, 0, 30, 40),
+        level=1,
+        channels=(2, 0),
+        scaling=Scaling(1 / 255, (0.1, 0.2), (1.0,)),
+        activation="softmax",
+        tile=(40, 40),
+        strip=6,
+        block=12,
+        period=(6, 6),
+        precision=precision,
+        device="cpu",
+        threads=2,
+    )
+    assert RunPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan

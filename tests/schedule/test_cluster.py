@@ -1,0 +1,91 @@
+"""Where tasks run, and what a worker process is shielded from."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import threading
+from asyncio import Future
+from typing import Any
+
+import psutil
+import pytest
+
+from gigafcn.schedule.cluster import local_client
+
+
+def environment() -> tuple[int, str | None, set[Any]]:
+    """Process, threads, and the signals held back, of whoever calls this."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return os.getpid(), os.environ.get("OMP_NUM_THREADS"), {int(number) for number in held}
+
+
+def test_without_workers_tasks_run_in_this_process() -> None:
+    with local_client(None, 1) as client:
+        assert client.submit(os.getpid, pure=False).result() == os.getpid()
+
+
+@pytest.mark.dask
+def test_a_worker_process_has_its_threads_and_leaves_stopping_to_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # would win
+    with local_client(1, 3) as client:
+        process, threads, held = client.submit(environment, pure=False).result()
+    assert process != os.getpid()
+    assert threads == "3"
+    # A task runs in a thread of its own, which holds back what its process does.
+    assert {signal.SIGINT, signal.SIGTERM} <= held
+
+
+def listening() -> list[str]:
+    """Addresses at which whoever calls this takes connections."""
+    connections = psutil.Process().net_connections()
+    return [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN]
+
+
+def test_a_run_in_this_process_opens_no_port() -> None:
+    before = listening()
+    with local_client(None, 1):
+        assert listening() == before
+
+
+@pytest.mark.dask
+def test_worker_processes_listen_on_this_machine_only() -> None:
+    with local_client(1, 1) as client:
+        assert set(client.submit(listening, pure=False).result()) == {"127.0.0.1"}
+        assert set(listening()) == {"127.0.0.1"}
+
+
+def test_signals_reach_this_process_as_before() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with local_client(None, 1):
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_an_interrupt_while_the_cluster_starts_is_not_lost() -> None:
+    # Sent to this very thread while it holds signals back: the cluster is up when it arrives.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt), local_client(None, 1):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def test_what_distributed_forgets_when_its_loop_stops_is_not_printed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def forget(error: Exception, loop: Any) -> None:
+        Future(loop=loop).set_exception(error)
+
+    with caplog.at_level(logging.ERROR, "asyncio"), local_client(None, 1) as client:
+        loop: Any = client.loop
+        for error in (TimeoutError("Timeout"), ValueError("of ours")):
+            client.sync(forget, error, loop.asyncio_loop)
+        gc.collect()
+    assert "of ours" in caplog.text
+    assert "Timeout" not in caplog.text
