@@ -104,7 +104,7 @@ def guarded(run: Callable[[], object], *, debug: bool = False, quiet: bool = Fal
             outcome = run()
         return outcome if isinstance(outcome, int) else 0
     except KeyboardInterrupt:
-        fail("interrupted; nothing that looks finished is left behind")
+        fail("interrupted; no unfinished map is left behind")
         return INTERRUPTED
     except Exception as error:
         if debug:
@@ -149,7 +149,7 @@ def _terminable() -> Iterator[None]:
     """Let SIGTERM, sent by clusters before they take a machine away, end a run in good order."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        raise Preempted("SIGTERM arrived; stopped, and the map is not finished")
+        raise Preempted("SIGTERM arrived; no unfinished map is left behind")
 
     if threading.current_thread() is not threading.main_thread():
         yield

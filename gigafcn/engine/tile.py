@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gigafcn.engine.pixels import PRECISIONS, activated, quantised, to_input
+from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
 from gigafcn.engine.sweep import Sweep
 from gigafcn.engine.writing import ShardWriter
@@ -96,7 +97,7 @@ def compute_tile(
     reader = StripReader(image, strips)
     with ShardWriter(store, plan.spec, _in_store(tile, plan)) as writer:
         steps = _Steps(graph, plan, tile, reader, writer, advance)
-        with torch.inference_mode():
+        with as_asked():
             Sweep(graph, sweep).run(steps.read, steps.write)
     return TileReceipt(
         tile=tile,

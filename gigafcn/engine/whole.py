@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gigafcn.engine.pixels import PRECISIONS, activated, to_input
+from gigafcn.engine.precision import as_asked
 from gigafcn.geometry import Box
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def whole_run(module: nn.Module, image: PaddedImage, plan: RunPlan) -> Tensor:
     device = torch.device(plan.device)
     dtype = PRECISIONS[plan.precision]
     pixels = to_input(stored, plan.scaling, device, dtype)
-    with torch.inference_mode():
+    with as_asked():
         scores = activated(module(pixels), plan.activation)
     rows, columns = plan.box.relative_to(Box(0, 0, 0, 0))
     return scores[:, :, rows, columns]

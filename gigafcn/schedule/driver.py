@@ -95,17 +95,21 @@ def run_tiles(
 
 def run_pyramid(client: Client, run: str, spec: MapSpec, progress: ProgressCallback | None) -> None:
     """Build the coarser levels, one task per destination shard, a level at a time."""
-    levels = map_levels(spec)
-    counts = [len(pyramid_shards(spec, level)) for level in range(1, len(levels))]
-    meter = _Meter("pyramid", sum(counts), sum(counts), progress)
-    for level in range(1, len(levels)):
+    coarser = range(1, len(map_levels(spec)))
+    areas = {
+        (level, index): map_levels(spec)[level].shard_box(index).area
+        for level in coarser
+        for index in pyramid_shards(spec, level)
+    }
+    meter = _Meter("pyramid", len(areas), sum(areas.values()), progress)
+    for level in coarser:
         calls = ((i, pyramid_task, (run, level, i)) for i in pyramid_shards(spec, level))
-        for _, future in _windowed(client, calls, meter.report):
+        for index, future in _windowed(client, calls, meter.report):
             error = future.exception()
             if error is not None:
                 raise error
             meter.tiles_done += 1
-            meter.pixels_done += 1
+            meter.pixels_done += areas[level, index]
             meter.report()
 
 

@@ -80,7 +80,8 @@ def full_disk(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Pa
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
     if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        yield disk, 100 if request.param == "no layout" else 10 << 10
+        # What the command writes to stderr must fit, too.
+        yield disk, 800 if request.param == "no layout" else 10 << 10
         return
     try:
         yield disk, None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import zarr
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 def expected_map(folder: Path) -> Array:
     """The whole run of the tiny net on the slide."""
-    import tifffile
-
     pixels = tifffile.imread(folder / "slide.tif")
     return run_whole(tiny(), pixels, activation="softmax", scale=1 / 255, dtype=torch.float32)
 

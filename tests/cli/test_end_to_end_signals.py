@@ -17,7 +17,8 @@ from tests.commands import begun
 if TYPE_CHECKING:
     from pathlib import Path
 
-SLOWLY = ("-m", "nets.py:slow", "--trust", "--tile", "256", "--json")
+IN_SMALL_STEPS = ("--tile", "256", "--strip", "16", "--device", "cpu")
+SLOWLY = ("-m", "nets.py:slow", "--trust", "--json", *IN_SMALL_STEPS)
 
 
 def all_gone(group: int) -> bool:
@@ -34,7 +35,7 @@ def all_gone(group: int) -> bool:
 @pytest.fixture
 def large(folder: Path) -> Path:
     """The folder with a slide that takes some seconds to map."""
-    pixels = np.zeros((2000, 2000, 3), np.uint8)
+    pixels = np.zeros((3000, 3000, 3), np.uint8)
     tifffile.imwrite(
         folder / "large.tif", pixels, tile=(256, 256), photometric="rgb", compression="zlib"
     )
@@ -44,8 +45,8 @@ def large(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("number", "code", "what"),
     [
-        (signal.SIGINT, 130, "interrupted; nothing that looks finished is left behind"),
-        (signal.SIGTERM, 75, "SIGTERM arrived; stopped, and the map is not finished"),
+        (signal.SIGINT, 130, "interrupted; no unfinished map is left behind"),
+        (signal.SIGTERM, 75, "SIGTERM arrived; no unfinished map is left behind"),
     ],
 )
 def test_a_signal_ends_a_run_in_good_order(
@@ -83,6 +84,6 @@ def test_ctrl_c_in_a_terminal_ends_worker_processes_too(large: Path) -> None:
     os.killpg(running.pid, signal.SIGINT)
     stopped = running.end()
     assert stopped.code == 130
-    assert stopped.error == "interrupted; nothing that looks finished is left behind"
+    assert stopped.error == "interrupted; no unfinished map is left behind"
     assert contents(large) == before
     assert all_gone(running.pid)

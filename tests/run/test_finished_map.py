@@ -52,9 +52,8 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     path = tmp_path_factory.mktemp("map") / "case.zarr"
-    return gigafcn.infer(
-        slide, random_numbers(Skip()), path, tile=256, classes=("a", "b", "c"), dtype="float32"
-    )
+    options: dict[str, Any] = {"tile": 256, "dtype": "float32", "device": "cpu"}
+    return gigafcn.infer(slide, random_numbers(Skip()), path, classes=("a", "b", "c"), **options)
 
 
 @pytest.fixture(scope="module")

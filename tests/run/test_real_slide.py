@@ -51,8 +51,9 @@ class Mapped:
 def mapped(real_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapped:
     folder = tmp_path_factory.mktemp("real") / "work"
     folder.mkdir()
-    words = ("-o", "out.zarr", "--dtype", "float32", "--tile", "1024,1280", "--strip", "99")
-    done = gigafcn("infer", str(real_slide.resolve()), *words, cwd=folder)
+    words = ("infer", str(real_slide.resolve()), "-o", "out.zarr", "--dtype", "float32")
+    work = ("--tile", "1024,1280", "--strip", "99", "--device", "cpu")
+    done = gigafcn(*words, *work, cwd=folder)
     assert done.code == 0, done
     plan = RunPlan.from_json(open_map(folder / "out.zarr").provenance["plan"])
     slide = open_slide(real_slide)
