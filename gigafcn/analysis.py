@@ -140,7 +140,11 @@ class Footprint:
         if self.blockers:
             first = "; ".join(str(blocker) for blocker in self.blockers[:3])
             more = f" (and {len(self.blockers) - 3} more)" if len(self.blockers) > 3 else ""
-            raise NonLocalError(f"tiling this model cannot be exact: {first}{more}")
+            raise NonLocalError(
+                f"tiling this model cannot be exact: {first}{more}; replace what needs the whole "
+                f"image (batch norm, for one, is local), or run the module itself on images that "
+                f"fit in memory"
+            )
 
     @property
     def layers(self) -> tuple[LayerRow, ...]:

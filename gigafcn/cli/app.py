@@ -54,7 +54,7 @@ def build_app() -> App:
         infer,
         usage="Usage: gigafcn infer SLIDE... [-o OUT] [OPTIONS]",
         sort_key=1,
-        help_epilogue="Example: gigafcn infer case.svs -m model.toml -o maps/ --memory 8GiB\n\n"
+        help_epilogue="Example: gigafcn infer case.svs -m my.nets:unet -o maps/ --memory 8GiB\n\n"
         "Exit codes: 0 done, 2 usage, 3 input, 4 model, 5 failed while running, "
         "75 pre-empted, 130 interrupted.",
     )

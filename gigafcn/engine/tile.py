@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gigafcn.engine.pixels import PRECISIONS, activated, quantised, to_input
+from gigafcn.engine.pixels import PRECISIONS, activated, likeliest, quantised, to_input
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
 from gigafcn.engine.sweep import Sweep
@@ -151,7 +151,7 @@ class _Steps:
         labels = None
         if spec.labels:
             dtype = getattr(torch, spec.label_dtype)
-            labels = scores[0].argmax(dim=0).to(dtype).cpu().numpy()
+            labels = likeliest(scores, dtype)
         self._writer.put(_in_store(box, self._plan), quantised(scores, spec.dtype), labels)
         if box.x1 == self._tile.x1:
             self._writer.rows_done(_in_store(box, self._plan).y1)

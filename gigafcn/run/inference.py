@@ -30,6 +30,7 @@ from gigafcn.run.places import created_map, picture_of, refuse_taken
 from gigafcn.run.request import Request, prepare, provenance
 from gigafcn.schedule.cluster import local_client
 from gigafcn.schedule.driver import Outcome, run_pyramid, run_tiles
+from gigafcn.schedule.inbox import Inbox
 from gigafcn.schedule.job import Job, JobFiles, placed_graph
 from gigafcn.schedule.worker import JobPlugin, drop_job, hold_job
 from gigafcn.slide.thumbnail import read_thumbnail
@@ -184,8 +185,9 @@ def _run(
         boxes = list(tiles(plan.box, plan.tile))
         run = uuid.uuid4().hex[:12]
         began = time.perf_counter()
-        with _client(request, path, run) as client:
-            outcome = run_tiles(client, run, boxes, progress)
+        inbox = Inbox() if request.options.workers is None else None
+        with _client(request, path, run, inbox) as client:
+            outcome = run_tiles(client, run, boxes, progress, inbox)
             _refuse_failures(outcome, len(boxes))
             run_pyramid(client, run, spec, progress)
         certificate = _certificate(request, len(boxes))
@@ -206,14 +208,14 @@ def _run(
 
 
 @contextmanager
-def _client(request: Request, path: Path, run: str) -> Iterator[Client]:
-    """A cluster whose workers hold the run's job."""
+def _client(request: Request, path: Path, run: str, inbox: Inbox | None) -> Iterator[Client]:
+    """A cluster whose workers hold the run's job; with an inbox, in this process."""
     workers, threads = request.options.workers, request.plan.threads
-    if workers is None:
+    if inbox is not None:
         with _threads(threads), local_client(None, threads) as client:
             graph = placed_graph(request.graph, request.plan)
             stop = threading.Event()
-            hold_job(run, Job(request.plan, graph, request.image, path, stop))
+            hold_job(run, Job(request.plan, graph, request.image, path, stop, inbox))
             try:
                 yield client
             finally:

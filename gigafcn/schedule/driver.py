@@ -6,7 +6,6 @@ assigned to it, so submitting everything at once would fail tiles that never ran
 
 from __future__ import annotations
 
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gigafcn.errors import StorageError
 from gigafcn.output.spec import MapSpec, map_levels, pyramid_shards
 from gigafcn.progress import Progress, ProgressCallback
+from gigafcn.schedule.inbox import Inbox
 from gigafcn.schedule.worker import PROGRESS_TOPIC, pyramid_task, tile_task
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_PER_WORKER = 2
 POLL_S = 0.2
+REPORT_EVERY_S = 0.25
 
 
 @dataclass(slots=True)
@@ -47,8 +48,16 @@ class _Meter:
     tiles_done: int = 0
     pixels_done: int = 0
     started: float = field(default_factory=time.monotonic)
+    reported: float = 0.0
+
+    def advance(self, pixels: int) -> None:
+        """Count pixels of a tile that is being computed in this thread."""
+        self.pixels_done += pixels
+        if time.monotonic() - self.reported >= REPORT_EVERY_S:
+            self.report()
 
     def report(self) -> None:
+        self.reported = time.monotonic()
         if self.callback is not None:
             seconds = time.monotonic() - self.started
             done = min(self.pixels_done, self.pixels)
@@ -58,9 +67,18 @@ class _Meter:
 
 
 def run_tiles(
-    client: Client, run: str, tiles: list[Box], progress: ProgressCallback | None
+    client: Client,
+    run: str,
+    tiles: list[Box],
+    progress: ProgressCallback | None,
+    inbox: Inbox | None = None,
 ) -> Outcome:
     """Compute all tiles; one that fails does not keep the others from being computed.
+
+    Parameters
+    ----------
+    inbox
+        Where tasks of this process hand their tiles back to this thread.
 
     Raises
     ------
@@ -74,11 +92,13 @@ def run_tiles(
         if event[1].get("run") == run:
             meter.pixels_done += event[1]["pixels"]
 
+    inbox = inbox or Inbox()
+    inbox.on_pixels = meter.advance
     client.subscribe_topic(PROGRESS_TOPIC, moved)
     try:
         meter.report()
         calls = ((tile, tile_task, (run, tuple(tile))) for tile in tiles)
-        for tile, future in _windowed(client, calls, meter.report):
+        for tile, future in _windowed(client, calls, meter.report, inbox):
             error = future.exception()
             if error is None:
                 outcome.receipts.append(future.result())
@@ -104,7 +124,7 @@ def run_pyramid(client: Client, run: str, spec: MapSpec, progress: ProgressCallb
     meter = _Meter("pyramid", len(areas), sum(areas.values()), progress)
     for level in coarser:
         calls = ((i, pyramid_task, (run, level, i)) for i in pyramid_shards(spec, level))
-        for index, future in _windowed(client, calls, meter.report):
+        for index, future in _windowed(client, calls, meter.report, Inbox()):
             error = future.exception()
             if error is not None:
                 raise error
@@ -117,26 +137,24 @@ Call = tuple[Any, Callable[..., Any], tuple[Any, ...]]
 
 
 def _windowed(
-    client: Client, calls: Iterable[Call], idle: Callable[[], None]
+    client: Client, calls: Iterable[Call], idle: Callable[[], None], inbox: Inbox
 ) -> Iterator[tuple[Any, Future[Any]]]:
     """Submit calls a few per worker at a time; give back (key, finished future)."""
     waiting = deque(calls)
     room = IN_FLIGHT_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     keys: dict[Future[Any], Any] = {}
 
     def submit() -> None:
         key, function, arguments = waiting.popleft()
         future = client.submit(function, *arguments, pure=False)
         keys[future] = key
-        future.add_done_callback(finished.put)
+        future.add_done_callback(inbox.finish)
 
     for _ in range(min(room, len(waiting))):
         submit()
     while keys:
-        try:
-            future = finished.get(timeout=POLL_S)
-        except queue.Empty:
+        future = inbox.next(POLL_S)
+        if future is None:
             idle()
             continue
         if waiting:

@@ -22,6 +22,7 @@ from gigafcn.model.loading import load_model
 from gigafcn.output.pyramid import build_pyramid_shard
 from gigafcn.output.store import MapStore
 from gigafcn.plan.run_plan import RunPlan
+from gigafcn.schedule.inbox import Inbox, Stopped
 from gigafcn.slide.opening import open_slide
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from gigafcn.geometry import Box
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.slide.protocol import Slide
-
-
-class Stopped(Exception):
-    """The run was asked to stop; the tile is abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +57,8 @@ class Job:
     image: PaddedImage
     store: Path
     stop: threading.Event
+    inbox: Inbox | None = None
+    """The driver's, if it is in this process: tiles are computed in its thread."""
 
     def compute(self, tile: Box, advance: Callable[[int], None]) -> TileReceipt:
         """Compute and store one tile."""

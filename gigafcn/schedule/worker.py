@@ -89,9 +89,14 @@ class _Reporter:
 
 
 def tile_task(run: str, tile: tuple[int, int, int, int]) -> TileReceipt:
-    """Compute one tile of a run in this worker."""
+    """Compute one tile of a run in this worker, or in the driver's thread if that is near."""
+    job, box = _job(run), Box(*tile)
+    inbox = job.inbox
+    if inbox is not None:
+        receipt: TileReceipt = inbox.run(lambda: job.compute(box, inbox.advance), job.stop)
+        return receipt
     reporter = _Reporter(run)
-    receipt = _job(run).compute(Box(*tile), reporter.advance)
+    receipt = job.compute(box, reporter.advance)
     reporter.flush()
     return receipt
 
