@@ -140,16 +140,16 @@ def speed(name: str, size: int, pairs: int, folder: Path) -> dict[str, Any]:
 
 
 MEMORY_CHILD = """
-import json, resource
+import json
 from benchmarks.bench_sweep import SMALL, build
+from benchmarks.machine import peak_bytes
 import gigafcn
 if __name__ == "__main__":
     module = build(SMALL)
     report = gigafcn.plan_run({image!r}, module, tile={tile!r})
     result = gigafcn.infer({image!r}, module, {out!r}, overwrite=True, tile={tile!r})
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     seconds = result.summary["compute_seconds"]
-    print(json.dumps([peak, report.memory_bytes, report.seconds, seconds]))
+    print(json.dumps([peak_bytes(), report.memory_bytes, report.seconds, seconds]))
 """
 
 

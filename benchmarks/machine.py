@@ -33,3 +33,14 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def peak_bytes() -> int:
+    """Peak resident bytes of this process since it began its program.
+
+    ``getrusage`` would not do: its peak is inherited from the parent across fork and exec.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("This system states no peak memory in /proc/self/status.")
