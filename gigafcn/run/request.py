@@ -6,11 +6,9 @@ Everything that can be refused is refused here, before any output exists.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from torch import nn
 
@@ -26,6 +24,7 @@ from gigafcn.plan.planning import Demand, Layout, choose_layout
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
 from gigafcn.schedule.job import untouched_graph
+from gigafcn.schedule.resources import available_memory, threads_per_worker
 from gigafcn.slide.opening import Source, open_slide
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
         demand,
         tile=options.tile,
         strip=options.strip,
-        budget=(options.memory or _free_memory()) // workers,
+        budget=(options.memory or int(available_memory() * MEMORY_SHARE)) // workers,
         workers=workers,
     )
     mpp = choices.mpp(slide, options.slide_mpp)
@@ -212,22 +211,6 @@ def _spec(
         labels=demand.labels,
         name=slide.name,
     )
-
-
-def threads_per_worker(workers: int) -> int:
-    """An equal share of the CPUs, but no more than OMP_NUM_THREADS if that is set."""
-    share = max(1, available_cpus() // workers)
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(share, int(limit)) if limit.isdecimal() and int(limit) else share
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _free_memory() -> int:
-    return int(psutil.virtual_memory().available * MEMORY_SHARE)
 
 
 def provenance(request: Request) -> dict[str, Any]:
