@@ -1,4 +1,4 @@
-"""Gather blocks into whole shard rows and store them from a thread of their own."""
+"""Gather blocks into whole shard rows; store them, and their pyramid, from a thread of its own."""
 
 from __future__ import annotations
 
@@ -110,12 +110,14 @@ class ShardWriter:
             raise self._error
 
     def _store_all(self) -> None:
+        pyramid = self.store.tile_pyramid(self.tile)
         while (row := self._queue.get()) is not None:
             if self._error is not None:
                 continue
             start = time.perf_counter()
             try:
                 self.store.write(row.box, row.scores, row.labels)
+                pyramid.add(row.box, row.scores, row.labels)
             except BaseException as error:  # raised in the producer's thread
                 self._error = error
             self.busy_s += time.perf_counter() - start

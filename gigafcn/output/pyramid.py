@@ -10,9 +10,12 @@ only the pixels that exist.
   structures better than the nearest pixel and, unlike an argmax of the averaged scores, does not
   depend on how they were quantised.)
 
+This module makes shards that lie across tiles, from what is stored; those within one tile are made
+while it is computed (:mod:`gigafcn.output.tile_pyramid`), by the same functions.
+
 Because a chunk is normally a power of two, computed and background chunks do not share a block
 down to the level at which a chunk is one pixel.  Peak memory is one destination shard and one
-class of one source shard.  A destination shard without any source object stores no object.
+source shard.  A destination shard without any source object stores no object.
 
 It leaves out scheduling.
 """
@@ -63,8 +66,8 @@ def build_pyramid_shard(
     """
     root = Path(path)
     with storing(root, spec, f"shard {index[0]}/{index[1]} of level {level}"):
-        for array_path, planes, halve in _arrays(spec):
-            levels = map_levels(spec)
+        levels = map_levels(spec)
+        for array_path, halve in halving(spec):
             source = ShardedArray(root / array_path(level - 1), levels[level - 1])
             target = ShardedArray(root / array_path(level), levels[level])
             existing = [s for s in source_shards(spec, level, index) if source.has(s)]
@@ -72,27 +75,28 @@ def build_pyramid_shard(
                 target.drop(index)
                 continue
             box = levels[level].shard_box(index)
+            planes = len(spec.classes) if source.is_stack else 1
             block = np.full((planes, *box.shape), target.fill, target.dtype)
             for shard in existing:
                 _place_halved(source, levels[level - 1].shard_box(shard), halve, block, box)
-            target.put(index, block if array_path is scores_path else block[0])
+            target.put(index, block if target.is_stack else block[0])
 
 
-def _arrays(spec: MapSpec) -> list[tuple[Callable[[int], str], int, Halve]]:
-    """Per kind of array: its path by level, its planes, and how blocks are merged."""
-    halve = halve_uint8 if spec.dtype == "uint8" else halve_float
-    scores: tuple[Callable[[int], str], int, Halve] = (scores_path, len(spec.classes), halve)
-    return [scores, (labels_path, 1, halve_labels)] if spec.labels else [scores]
+def halving(spec: MapSpec) -> list[tuple[Callable[[int], str], Halve]]:
+    """Per kind of array, scores before labels: its path by level, and how blocks are merged."""
+    scores = (scores_path, halve_uint8 if spec.dtype == "uint8" else halve_float)
+    return [scores, (labels_path, halve_labels)] if spec.labels else [scores]
 
 
 def _place_halved(
     source: ShardedArray, shard: Box, halve: Halve, block: NDArray[Any], box: Box
 ) -> None:
-    """Halve one source shard, class by class, into ``block``, which covers ``box``."""
+    """Halve one source shard into ``block``, which covers ``box``."""
     target = Box(shard.y0 // 2, shard.x0 // 2, -(-shard.y1 // 2), -(-shard.x1 // 2))
     where = target.relative_to(box)
-    for plane in range(len(block)):
-        block[(plane, *where)] = halve(source.get(shard, plane if source.is_stack else None))
+    stored = source.get(shard)
+    for plane, pixels in enumerate(stored if source.is_stack else stored[None]):
+        block[(plane, *where)] = halve(pixels)
 
 
 def halve_uint8(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -103,10 +107,14 @@ def halve_uint8(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     >>> halve_uint8(np.array([[1, 2], [2, 1]], np.uint8)), halve_uint8(np.array([[3]], np.uint8))
     (array([[2]], dtype=uint8), array([[3]], dtype=uint8))
     """
-    a, b, c, d = (corner.astype(np.uint16) for corner in _corners(image))
-    total = a + b + c + d
+    whole = _even(image)
+    rows = np.add(whole[0::2], whole[1::2], dtype=np.uint16)
+    # Two neighbouring sums are one 32-bit word: adding its halves needs no strided access.
+    words = rows.view(np.uint32)
+    total = (words + (words >> np.uint32(16))).astype(np.uint16)
     odd = (total >> np.uint16(2)) & np.uint16(1)
-    return ((total + np.uint16(1) + odd) >> np.uint16(2)).astype(np.uint8)
+    mean: NDArray[np.uint8] = ((total + np.uint16(1) + odd) >> np.uint16(2)).astype(np.uint8)
+    return mean
 
 
 def halve_float(image: NDArray[Any]) -> NDArray[Any]:
@@ -138,17 +146,27 @@ def halve_labels(image: NDArray[Any]) -> NDArray[Any]:
     """
     a, b, c, d = _corners(image)
     # With a alone, only a pair among b, c, d can outnumber it; with a paired, nothing can.
-    best = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
-    return np.where((a == b) | (a == c) | (a == d), a, best)
+    alone = (a != b) & (a != c) & (a != d)
+    second = (b == c) | (b == d)
+    best = a.copy()
+    np.copyto(best, b, where=alone & second)
+    np.copyto(best, c, where=alone & (c == d) & ~second)
+    return best
 
 
 def _corners(image: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return the four pixels of each 2 x 2 block, in reading order.
+    """Return the four pixels of each 2 x 2 block, in reading order, each contiguous."""
+    whole = _even(image)
+    return [np.ascontiguousarray(whole[y::2, x::2]) for y in (0, 1) for x in (0, 1)]
 
-    At an odd edge the last row or column is repeated: each existing pixel then counts equally
-    often, so mean and mode are those of the existing pixels.
+
+def _even(image: NDArray[Any]) -> NDArray[Any]:
+    """The image with an odd edge repeated.
+
+    Each existing pixel of a block then counts equally often, so mean and mode are those of the
+    existing pixels.
     """
     rows, columns = image.shape
     if rows % 2 or columns % 2:
-        image = np.pad(image, ((0, rows % 2), (0, columns % 2)), mode="edge")
-    return [image[y::2, x::2] for y in (0, 1) for x in (0, 1)]
+        return np.pad(image, ((0, rows % 2), (0, columns % 2)), mode="edge")
+    return image

@@ -120,8 +120,6 @@ class ShardedArray:
             self.drop(index)
         self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))] = block
 
-    def get(self, box: Box, plane: int | None = None) -> NDArray[Any]:
-        """Read ``box`` of one class ``plane``, or of all (None): (y, x) or (..., y, x)."""
-        where = box.relative_to(Box(0, 0, 0, 0))
-        selection = (..., *where) if plane is None else (plane, *where)
-        return np.asarray(self._array[selection])
+    def get(self, box: Box) -> NDArray[Any]:
+        """Read ``box`` of all classes: (c, y, x), or (y, x) of labels."""
+        return np.asarray(self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))])

@@ -37,6 +37,7 @@ from gigafcn.output.spec import (
     scores_path,
     status_slices,
 )
+from gigafcn.output.tile_pyramid import TilePyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,6 +157,10 @@ class MapStore:
         self._labels = (
             ShardedArray(self._root / labels_path(0), self._level) if spec.labels else None
         )
+
+    def tile_pyramid(self, tile: Box) -> TilePyramid:
+        """What builds the coarser levels of a tile from its rows of shards."""
+        return TilePyramid(self._root, self._spec, tile)
 
     def write(
         self,

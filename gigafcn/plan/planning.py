@@ -36,8 +36,8 @@ model, the pyramid and the picture at the end. Measured: 480 to 550 MiB after ex
 STRIPS_HELD = 4
 """Strips of stored pixels in memory: read ahead, current, and one being decoded."""
 
-ROWS_HELD = 3
-"""Shard rows in memory: filling, waiting, being compressed."""
+ROWS_HELD = 4
+"""Shard rows in memory: filling, waiting, being compressed, and the coarser levels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def _run(
         with _client(request, path, run, inbox) as client:
             outcome = run_tiles(client, run, boxes, progress, inbox)
             _refuse_failures(outcome, len(boxes))
-            run_pyramid(client, run, spec, progress)
+            run_pyramid(client, run, spec, plan.tile, progress)
         certificate = _certificate(request, len(boxes))
         seconds = time.perf_counter() - began
         status = empty_status(spec)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.errors import StorageError
-from gigafcn.output.spec import MapSpec, map_levels, pyramid_shards
+from gigafcn.output.spec import MapSpec, map_levels
+from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.progress import Progress, ProgressCallback
 from gigafcn.schedule.inbox import Inbox
 from gigafcn.schedule.worker import PROGRESS_TOPIC, pyramid_task, tile_task
@@ -113,17 +114,29 @@ def run_tiles(
     return outcome
 
 
-def run_pyramid(client: Client, run: str, spec: MapSpec, progress: ProgressCallback | None) -> None:
-    """Build the coarser levels, one task per destination shard, a level at a time."""
-    coarser = range(1, len(map_levels(spec)))
+def run_pyramid(
+    client: Client,
+    run: str,
+    spec: MapSpec,
+    tile: tuple[int, int],
+    progress: ProgressCallback | None,
+) -> None:
+    """Build what tiles of the given size (y, x) left of the coarser levels, a level at a time.
+
+    One task per destination shard.
+    """
+    levels = range(1, len(map_levels(spec)))
+    shards = {level: shards_across_tiles(spec, level, tile) for level in levels}
     areas = {
         (level, index): map_levels(spec)[level].shard_box(index).area
-        for level in coarser
-        for index in pyramid_shards(spec, level)
+        for level in levels
+        for index in shards[level]
     }
+    if not areas:
+        return
     meter = _Meter("pyramid", len(areas), sum(areas.values()), progress)
-    for level in coarser:
-        calls = ((i, pyramid_task, (run, level, i)) for i in pyramid_shards(spec, level))
+    for level in levels:
+        calls = ((i, pyramid_task, (run, level, i)) for i in shards[level])
         for index, future in _windowed(client, calls, meter.report, Inbox()):
             error = future.exception()
             if error is not None:

@@ -31,7 +31,8 @@ def available_memory(root: Path = ROOT) -> int:
     root
         Where ``proc`` and ``sys`` are mounted.
     """
-    return min([psutil.virtual_memory().available, *_memory_left(root)])
+    free: int = psutil.virtual_memory().available
+    return min([free, *_memory_left(root)])
 
 
 def available_cpus(root: Path = ROOT) -> int:

@@ -1,0 +1,165 @@
+"""Coarser levels of a tile while its pixels are still in memory.
+
+A shard of a coarser level whose source pixels all lie in one tile belongs to that tile, so the
+task that computes the tile builds it too, from the very values it stored: nothing is read back.
+Only shards that lie across tiles are left to :func:`gigafcn.output.pyramid.build_pyramid_shard`.
+Both give the same bytes.  Memory: one row of shards per level, together less than one of level 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gigafcn.geometry import Box
+from gigafcn.output.disk import storing
+from gigafcn.output.pyramid import Halve, halving
+from gigafcn.output.shards import ShardedArray
+from gigafcn.output.spec import MapSpec, labels_path, map_levels, pyramid_shards, scores_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def shards_across_tiles(spec: MapSpec, level: int, tile: tuple[int, int]) -> list[tuple[int, int]]:
+    """Shards (y, x) of a coarser level that no tile can build on its own.
+
+    Parameters
+    ----------
+    spec
+        Layout of the map.
+    level
+        At least 1.
+    tile
+        Size (y, x) of a tile in map px, whole shards; tiles begin at the map's first pixel.
+
+    Examples
+    --------
+    >>> spec = MapSpec((8192, 8192), ("a",), ("FF0000",), "uint8", 256, 2048)
+    >>> shards_across_tiles(spec, 1, (4096, 2048))
+    [(0, 0), (0, 1), (1, 0), (1, 1)]
+    >>> shards_across_tiles(spec, 1, (4096, 8192))
+    []
+    """
+    return [
+        index
+        for index in pyramid_shards(spec, level)
+        if not _within_one(_source_box(spec, level, index), tile)
+    ]
+
+
+def _source_box(spec: MapSpec, level: int, index: tuple[int, int]) -> Box:
+    """Level-0 pixels that a shard is made of."""
+    target = map_levels(spec)[level]
+    box = target.shard_box(index)
+    return Box(*(edge * target.factor for edge in box)).clip(spec.shape)
+
+
+def _within_one(box: Box, tile: tuple[int, int]) -> bool:
+    return all(
+        span.start // side == (span.stop - 1) // side
+        for span, side in zip(box.spans, tile, strict=True)
+    )
+
+
+@dataclass(slots=True)
+class _Row:
+    """One row of shards of a level while it fills."""
+
+    box: Box
+    planes: list[NDArray[Any]]
+    """Per kind of array: (c, y, x) scores, then (1, y, x) labels."""
+
+
+class TilePyramid:
+    """Builds the coarser shards that belong to one tile, from its rows of shards in order.
+
+    Parameters
+    ----------
+    root
+        Directory of the store.
+    spec
+        Layout of the map.
+    tile
+        The tile in map px; whole shards.
+    """
+
+    def __init__(self, root: Path, spec: MapSpec, tile: Box) -> None:
+        self._root = root
+        self._spec = spec
+        self._levels = map_levels(spec)
+        self._owned = [tile]
+        for level in range(1, len(self._levels)):
+            self._owned.append(self._owned_part(level, tile))
+        self._rows: dict[int, _Row] = {}
+
+    def _owned_part(self, level: int, tile: Box) -> Box:
+        """Hull of a level's shards that belong to the tile; they form a rectangle."""
+        target = self._levels[level]
+        boxes = [
+            target.shard_box(index)
+            for index in pyramid_shards(self._spec, level)
+            if tile.contains(_source_box(self._spec, level, index))
+        ]
+        if not boxes:
+            return Box(0, 0, 0, 0)
+        return Box(boxes[0].y0, boxes[0].x0, boxes[-1].y1, boxes[-1].x1)
+
+    def add(self, box: Box, scores: NDArray[Any], labels: NDArray[Any] | None) -> None:
+        """Take one row of shards of the tile, (c, y, x) scores and (y, x) labels.
+
+        Raises
+        ------
+        RunError
+            When the disk refuses.
+        """
+        self._add(0, box, [scores] if labels is None else [scores, labels[None]])
+
+    def _add(self, level: int, box: Box, planes: list[NDArray[Any]]) -> None:
+        target = level + 1
+        if target == len(self._levels) or self._owned[target].is_empty:
+            return
+        owned = self._owned[target]
+        half = Box(box.y0 // 2, box.x0 // 2, -(-box.y1 // 2), -(-box.x1 // 2)).intersect(owned)
+        if half.is_empty:
+            return
+        row = self._rows.get(target) or self._opened(target, half, planes)
+        source = Box(*(2 * edge for edge in half)).intersect(box).relative_to(box)
+        place = half.relative_to(row.box)
+        for halve, target_planes, source_planes in zip(
+            self._halvings(), row.planes, planes, strict=True
+        ):
+            for to, plane in zip(target_planes, source_planes, strict=True):
+                to[place] = halve(plane[source])
+        if half.y1 == row.box.y1:
+            del self._rows[target]
+            self._store(target, row)
+            self._add(target, row.box, row.planes)
+
+    def _halvings(self) -> list[Halve]:
+        return [halve for _, halve in halving(self._spec)]
+
+    def _opened(self, level: int, half: Box, planes: list[NDArray[Any]]) -> _Row:
+        side = self._levels[level].shard
+        first = half.y0 // side * side
+        owned = self._owned[level]
+        box = Box(first, owned.x0, min(first + side, owned.y1), owned.x1)
+        row = _Row(box, [np.empty((len(p), *box.shape), p.dtype) for p in planes])
+        self._rows[level] = row
+        return row
+
+    def _store(self, level: int, row: _Row) -> None:
+        target = self._levels[level]
+        arrays = [ShardedArray(self._root / scores_path(level), target)]
+        if self._spec.labels:
+            arrays.append(ShardedArray(self._root / labels_path(level), target))
+        for index in target.shards_in(row.box):
+            rows, columns = target.shard_box(index).relative_to(row.box)
+            with storing(self._root, self._spec, f"shard {index[0]}/{index[1]} of level {level}"):
+                for array, planes in zip(arrays, row.planes, strict=True):
+                    block = planes[:, rows, columns]
+                    array.put(index, block if array.is_stack else block[0])
