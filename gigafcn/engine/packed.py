@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gigafcn.engine.phased import TYPICAL_PX, phased
 from gigafcn.geometry import Box, Span
 from gigafcn.graph.model_graph import ModelGraph, Node
-from gigafcn.graph.rules.window import Convolution
+from gigafcn.graph.rules.window import Convolution, TransposedConvolution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-TYPICAL_PX = 64
-"""Side of the map that the layout is chosen for."""
-
 
 @dataclass(frozen=True, slots=True)
 class PackedConvolution:
@@ -65,11 +62,13 @@ def pack_convolutions(graph: ModelGraph) -> ModelGraph:
 
 def _packed(node: Node) -> Node:
     rule = node.rule
-    if not isinstance(rule, Convolution):
+    if not isinstance(rule, Convolution | TransposedConvolution):
         return node
     weight = rule.weight
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return node
+    if isinstance(rule, TransposedConvolution):
+        return replace(node, rule=phased(rule) or rule)
     shape = [1, weight.shape[1] * rule.groups, TYPICAL_PX, TYPICAL_PX]
     packed = torch.ops.mkldnn._reorder_convolution_weight(
         weight, (0, 0), rule.stride, rule.dilation, rule.groups, shape

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gigafcn.engine.packed import PackedConvolution
+from gigafcn.engine.phased import PhasedConvolution
 from gigafcn.engine.rows import CarriedPixels
 from gigafcn.geometry import Box
 from gigafcn.graph.rules.merge import Concatenation
@@ -39,6 +40,7 @@ _FRESH = (
     Convolution,
     MaxPool,
     PackedConvolution,
+    PhasedConvolution,
     Pointwise,
     ScaleShift,
     TransposedConvolution,
