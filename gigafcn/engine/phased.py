@@ -104,7 +104,8 @@ def phased(rule: TransposedConvolution) -> PhasedConvolution | None:
 def _phase_weights(weight: Tensor, stride: tuple[int, int], taps: tuple[int, int]) -> Tensor:
     """Weights (s_y * s_x * c_out, c_in, t_y, t_x) of all phases.
 
-    Output r + s * q reads input q - t through tap r + s * t of the transposed convolution.  A convolution reads its window in ascending order, so the taps are reversed.
+    Output r + s * q reads input q - t through tap r + s * t of the transposed convolution.  A
+    convolution reads its window in ascending order, so the taps are reversed.
     """
     inputs, outputs, height, width = weight.shape
     full = weight.new_zeros(inputs, outputs, taps[0] * stride[0], taps[1] * stride[1])
