@@ -1,0 +1,229 @@
+"""What a run knows about itself, beside its map: ``OUT.zarr.run/``.
+
+``run.json`` holds the fingerprint (what was asked for, of which slide and model) and the plan; it
+is written before the map is created.  Every finished piece of work has a receipt, a file of its
+own that is written after the piece's shards: their keys and CRC32C, what was counted and how long
+it took.  So whatever ends a run, the same command finds what is done, checks it, and goes on with
+the stored plan.  When the map is finished the receipts are folded into one file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+
+from gigafcn.errors import StorageError, UsageError
+from gigafcn.output.disk import replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+FORMAT = 1
+"""Raised when a later version could not go on with what an earlier one left."""
+
+READ_BYTES = 1 << 22
+"""Of an object at a time, while its checksum is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A piece of work that is done: a tile, or a shard of a coarser level."""
+
+    piece: str
+    """"tile-Y-X" by the tile's first map px, "level-K-Y-X" by the shard's index."""
+
+    objects: dict[str, str]
+    """CRC32C (hexadecimal) of every object it wrote, by key within the map."""
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    """What was counted and measured: NaN, seconds, device."""
+
+
+def folder_of(map_path: Path) -> Path:
+    """Run folder of a map.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> folder_of(Path("maps/case.zarr")).as_posix()
+    'maps/case.zarr.run'
+    """
+    return map_path.with_name(f"{map_path.name}.run")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The run folder of one map."""
+
+    map_path: Path
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return folder_of(self.map_path)
+
+    @property
+    def lock(self) -> Path:
+        """Lock file."""
+        return self.path / "lock"
+
+    @property
+    def _run(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def _folded(self) -> Path:
+        return self.path / "receipts.json"
+
+    @property
+    def _receipts(self) -> Path:
+        return self.path / "receipts"
+
+    def begin(self, fingerprint: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+        """Forget an earlier run and note what this one is.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        try:
+            self._receipts.mkdir(parents=True, exist_ok=True)
+            self._run.unlink(missing_ok=True)  # first: receipts without it mean nothing
+            self._folded.unlink(missing_ok=True)
+            for file in self._receipts.iterdir():
+                file.unlink()
+            document = {"format": FORMAT, "fingerprint": fingerprint, "plan": plan}
+            replace_file(self._run, _encoded(document))
+        except OSError as error:
+            raise StorageError(f"cannot write {self._run}: {error.strerror}") from error
+
+    def begun(self) -> dict[str, Any] | None:
+        """What :meth:`begin` noted: fingerprint and plan; None if there is nothing readable."""
+        document = _decoded(self._run)
+        if document is None or document.get("format") != FORMAT:
+            return None
+        return document
+
+    def write(self, receipt: Receipt) -> None:
+        """Note a piece of work as done.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        path = self._receipts / f"{receipt.piece}.json"
+        try:
+            replace_file(path, _encoded(asdict(receipt)))
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}") from error
+
+    def receipts(self) -> dict[str, Receipt]:
+        """All receipts by piece, of a run under way or of a finished one."""
+        folded = _decoded(self._folded)
+        if folded is not None:
+            return {item["piece"]: Receipt(**item) for item in folded["receipts"]}
+        return {receipt.piece: receipt for receipt in self._single()}
+
+    def _single(self) -> Iterator[Receipt]:
+        if not self._receipts.is_dir():
+            return
+        for file in sorted(self._receipts.glob("*.json")):
+            document = _decoded(file)
+            if document is not None:
+                yield Receipt(**document)
+
+    def fold(self) -> None:
+        """Put all receipts into one file; the last step of a run.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        receipts = [asdict(receipt) for receipt in self.receipts().values()]
+        try:
+            replace_file(self._folded, _encoded({"format": FORMAT, "receipts": receipts}))
+            if self._receipts.is_dir():
+                for file in self._receipts.iterdir():
+                    file.unlink()
+                self._receipts.rmdir()
+        except OSError as error:
+            raise StorageError(f"cannot write {self._folded}: {error.strerror}") from error
+
+    def is_intact(self, receipt: Receipt) -> bool:
+        """Whether every object of a receipt is there with the bytes that were written."""
+        return not any(True for _ in self.damaged(receipt))
+
+    def damaged(self, receipt: Receipt) -> Iterator[str]:
+        """Keys of a receipt whose object is missing or differs."""
+        for key, written in receipt.objects.items():
+            if checksum(self.map_path / key) != written:
+                yield key
+
+
+def checksum(path: Path) -> str | None:
+    """CRC32C of a file in hexadecimal; None if it cannot be read."""
+    crc = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(READ_BYTES):
+                crc = google_crc32c.extend(crc, block)
+    except OSError:
+        return None
+    return f"{crc:08x}"
+
+
+def checksums(map_path: Path, keys: Iterable[str]) -> dict[str, str]:
+    """CRC32C of objects just written, by key within the map.
+
+    Raises
+    ------
+    StorageError
+        If one cannot be read back.
+    """
+    found = {}
+    for key in keys:
+        value = checksum(map_path / key)
+        if value is None:
+            raise StorageError(f"cannot read back {map_path / key}, which was just written")
+        found[key] = value
+    return found
+
+
+def refuse_another(begun: Mapping[str, Any], asked: Mapping[str, Any], map_path: Path) -> None:
+    """Refuse to go on with, or to take for this one, a run of something else.
+
+    Raises
+    ------
+    UsageError
+        Naming the first differences.
+    """
+    before = begun["fingerprint"]
+    names = [n for n in {**before, **asked} if before.get(n) != asked.get(n)]
+    if not names:
+        return
+    shown = "; ".join(f"{n} was {before.get(n)!r}, now {asked.get(n)!r}" for n in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    raise UsageError(
+        f"output {map_path} belongs to another run: {shown}{more}; choose another name or "
+        f"replace it with --overwrite"
+    )
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode()
+
+
+def _decoded(path: Path) -> dict[str, Any] | None:
+    """A JSON document; None if there is none or it is cut short."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
