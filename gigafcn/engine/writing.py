@@ -45,6 +45,9 @@ class ShardWriter:
     tile: Box
     """Map px, in coordinates of the store."""
 
+    written: dict[str, str] = field(default_factory=dict)
+    """CRC32C of the objects of the tile by key, complete once the writer has ended."""
+
     busy_s: float = 0.0
     """Seconds spent compressing and storing."""
 
@@ -121,3 +124,4 @@ class ShardWriter:
             except BaseException as error:  # raised in the producer's thread
                 self._error = error
             self.busy_s += time.perf_counter() - start
+        self.written = self.store.written | pyramid.written

@@ -15,12 +15,17 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import google_crc32c
+
 from gigafcn.errors import StorageError
 from gigafcn.output.spec import MapSpec, store_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+READ_BYTES = 1 << 22
+"""Of a file at a time, while its checksum is computed."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -65,6 +70,21 @@ def format_bytes(count: int) -> str:
         if value < 999.95:
             return f"{value:.1f} {unit}"
     return f"{value / 1000:.1f} TB"
+
+
+def checksum(path: Path) -> str:
+    """CRC32C of a file in hexadecimal.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            crc = google_crc32c.extend(crc, block)
+    return f"{crc:08x}"
 
 
 def replace_file(path: Path, content: bytes) -> None:

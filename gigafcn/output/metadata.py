@@ -208,7 +208,7 @@ def _check_complete(root: Path, spec: MapSpec, status: NDArray[np.uint8]) -> Non
                 if (k > 0 and below.intersection(source_shards(spec, k, index)))
                 or (k == 0 and _has_computed(spec, level, index, status))
             }
-            array = ShardedArray(root / array_path(k), level)
+            array = ShardedArray(root, array_path(k), level)
             missing = sorted(index for index in needed if not array.has(index))
             if missing:
                 raise RunError(

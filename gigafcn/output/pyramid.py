@@ -45,8 +45,10 @@ Halve = Callable[[NDArray[Any]], NDArray[Any]]
 
 def build_pyramid_shard(
     path: str | Path, spec: MapSpec, level: int, index: tuple[int, int]
-) -> None:
+) -> dict[str, str]:
     """Build the scores and labels of one shard of a coarser level.
+
+    Returns the CRC32C of the objects written, by key.
 
     Parameters
     ----------
@@ -65,11 +67,12 @@ def build_pyramid_shard(
         When the disk refuses.
     """
     root = Path(path)
+    written: dict[str, str] = {}
     with storing(root, spec, f"shard {index[0]}/{index[1]} of level {level}"):
         levels = map_levels(spec)
         for array_path, halve in halving(spec):
-            source = ShardedArray(root / array_path(level - 1), levels[level - 1])
-            target = ShardedArray(root / array_path(level), levels[level])
+            source = ShardedArray(root, array_path(level - 1), levels[level - 1])
+            target = ShardedArray(root, array_path(level), levels[level])
             existing = [s for s in source_shards(spec, level, index) if source.has(s)]
             if not existing:
                 target.drop(index)
@@ -79,7 +82,8 @@ def build_pyramid_shard(
             block = np.full((planes, *box.shape), target.fill, target.dtype)
             for shard in existing:
                 _place_halved(source, levels[level - 1].shard_box(shard), halve, block, box)
-            target.put(index, block if target.is_stack else block[0])
+            written |= target.put(index, block if target.is_stack else block[0])
+    return written
 
 
 def halving(spec: MapSpec) -> list[tuple[Callable[[int], str], Halve]]:

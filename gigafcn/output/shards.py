@@ -20,6 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import LocalStore
 
 from gigafcn.geometry import Box
+from gigafcn.output.disk import checksum
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,16 +69,19 @@ class ShardedArray:
 
     Parameters
     ----------
-    path
-        Directory of the array.
+    root
+        Directory of the store.
+    name
+        Path of the array inside the store.
     level
         The level it holds.
     """
 
-    def __init__(self, path: Path, level: MapLevel) -> None:
-        self._path = path
+    def __init__(self, root: Path, name: str, level: MapLevel) -> None:
+        self._root = root
+        self._name = name
         self._level = level
-        array = zarr.open_array(LocalStore(path), mode="r+")
+        array = zarr.open_array(LocalStore(root / name), mode="r+")
         self._array = array.with_config({"write_empty_chunks": True})
 
     @property
@@ -95,10 +99,14 @@ class ShardedArray:
         """Whether there is a class axis before (y, x)."""
         return self._array.ndim == 3
 
+    def key(self, index: tuple[int, int]) -> str:
+        """Path of the shard at ``index`` (y, x) inside the store."""
+        leading = ("0",) * (self._array.ndim - 2)
+        return "/".join((self._name, "c", *leading, str(index[0]), str(index[1])))
+
     def object_path(self, index: tuple[int, int]) -> Path:
         """File of the shard at ``index`` (y, x)."""
-        leading = ("0",) * (self._array.ndim - 2)
-        return self._path.joinpath("c", *leading, str(index[0]), str(index[1]))
+        return self._root / self.key(index)
 
     def has(self, index: tuple[int, int]) -> bool:
         """Whether the shard at ``index`` has an object."""
@@ -108,17 +116,21 @@ class ShardedArray:
         """Remove the shard's object, so that it reads as the fill value."""
         self.object_path(index).unlink(missing_ok=True)
 
-    def put(self, index: tuple[int, int], block: NDArray[Any]) -> None:
-        """Store ``block`` (..., y, x), which covers the shard clipped to the level."""
+    def put(self, index: tuple[int, int], block: NDArray[Any]) -> dict[str, str]:
+        """Store ``block`` (..., y, x), which covers the shard clipped to the level.
+
+        Returns the CRC32C of the object by its key.
+        """
         box = self._level.shard_box(index)
         if block.shape[-2:] != box.shape or block.dtype != self.dtype:
             raise ValueError(
-                f"shard {index} of {self._path} takes {box.shape} px of {self.dtype}, "
+                f"shard {index} of {self._root / self._name} takes {box.shape} px of {self.dtype}, "
                 f"got {block.shape[-2:]} px of {block.dtype}"
             )
         if box.shape != (self._level.shard, self._level.shard):
             self.drop(index)
         self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))] = block
+        return {self.key(index): checksum(self.object_path(index))}
 
     def get(self, box: Box) -> NDArray[Any]:
         """Read ``box`` of all classes: (c, y, x), or (y, x) of labels."""

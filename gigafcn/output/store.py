@@ -153,9 +153,11 @@ class MapStore:
         stored = attributes_of(self._root / STATUS_PATH).get(KEY, {})
         if stored.get("map") != spec.to_json():
             raise RunError(f"{self._root} was not created for this map; start the run anew")
-        self._scores = ShardedArray(self._root / scores_path(0), self._level)
+        self.written: dict[str, str] = {}
+        """CRC32C of the objects written so far, by key."""
+        self._scores = ShardedArray(self._root, scores_path(0), self._level)
         self._labels = (
-            ShardedArray(self._root / labels_path(0), self._level) if spec.labels else None
+            ShardedArray(self._root, labels_path(0), self._level) if spec.labels else None
         )
 
     def tile_pyramid(self, tile: Box) -> TilePyramid:
@@ -208,7 +210,7 @@ class MapStore:
                         array.drop(index)
                         continue
                     block = values[(..., *shard.relative_to(box))]
-                    array.put(index, self._blanked(block, done, array.fill))
+                    self.written |= array.put(index, self._blanked(block, done, array.fill))
         return cells
 
     def _blanked(self, block: NDArray[Any], done: NDArray[np.bool_], fill: float) -> NDArray[Any]:

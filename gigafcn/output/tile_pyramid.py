@@ -96,6 +96,8 @@ class TilePyramid:
         for level in range(1, len(self._levels)):
             self._owned.append(self._owned_part(level, tile))
         self._rows: dict[int, _Row] = {}
+        self.written: dict[str, str] = {}
+        """CRC32C of the objects written so far, by key."""
 
     def _owned_part(self, level: int, tile: Box) -> Box:
         """Hull of a level's shards that belong to the tile; they form a rectangle."""
@@ -154,12 +156,12 @@ class TilePyramid:
 
     def _store(self, level: int, row: _Row) -> None:
         target = self._levels[level]
-        arrays = [ShardedArray(self._root / scores_path(level), target)]
+        arrays = [ShardedArray(self._root, scores_path(level), target)]
         if self._spec.labels:
-            arrays.append(ShardedArray(self._root / labels_path(level), target))
+            arrays.append(ShardedArray(self._root, labels_path(level), target))
         for index in target.shards_in(row.box):
             rows, columns = target.shard_box(index).relative_to(row.box)
             with storing(self._root, self._spec, f"shard {index[0]}/{index[1]} of level {level}"):
                 for array, planes in zip(arrays, row.planes, strict=True):
                     block = planes[:, rows, columns]
-                    array.put(index, block if array.is_stack else block[0])
+                    self.written |= array.put(index, block if array.is_stack else block[0])

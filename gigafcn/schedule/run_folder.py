@@ -13,20 +13,15 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
-
 from gigafcn.errors import StorageError, UsageError
-from gigafcn.output.disk import replace_file
+from gigafcn.output.disk import checksum, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 FORMAT = 1
 """Raised when a later version could not go on with what an earlier one left."""
-
-READ_BYTES = 1 << 22
-"""Of an object at a time, while its checksum is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,37 +158,12 @@ class RunFolder:
     def damaged(self, receipt: Receipt) -> Iterator[str]:
         """Keys of a receipt whose object is missing or differs."""
         for key, written in receipt.objects.items():
-            if checksum(self.map_path / key) != written:
+            try:
+                intact = checksum(self.map_path / key) == written
+            except OSError:
+                intact = False
+            if not intact:
                 yield key
-
-
-def checksum(path: Path) -> str | None:
-    """CRC32C of a file in hexadecimal; None if it cannot be read."""
-    crc = 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(READ_BYTES):
-                crc = google_crc32c.extend(crc, block)
-    except OSError:
-        return None
-    return f"{crc:08x}"
-
-
-def checksums(map_path: Path, keys: Iterable[str]) -> dict[str, str]:
-    """CRC32C of objects just written, by key within the map.
-
-    Raises
-    ------
-    StorageError
-        If one cannot be read back.
-    """
-    found = {}
-    for key in keys:
-        value = checksum(map_path / key)
-        if value is None:
-            raise StorageError(f"cannot read back {map_path / key}, which was just written")
-        found[key] = value
-    return found
 
 
 def refuse_another(begun: Mapping[str, Any], asked: Mapping[str, Any], map_path: Path) -> None:
