@@ -6,17 +6,25 @@ pixels and reports the worst over all output phases.  It computes no pixel.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gigafcn.errors import ModelError, NonLocalError
-from gigafcn.geometry import Box, Span
+from gigafcn.geometry import Box
 from gigafcn.graph.model_graph import Blocker, ModelGraph
+from gigafcn.graph.reach import (
+    MAX_SIZE,
+    Halo,
+    far_from_borders,
+    halo,
+    layer_footprints,
+    lost_margin,
+    output_period,
+)
 from gigafcn.graph.strides import node_strides, period, shift_invariant
-from gigafcn.graph.trace import Trace, trace
+from gigafcn.graph.trace import Trace, TracedProgram, trace, traced_program
 from gigafcn.plan.sweep_plan import plan_sweep
 
 if TYPE_CHECKING:
@@ -24,18 +32,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-log = logging.getLogger(__name__)
-
 SIZES = (256, 224, 64, 512, 572, 480)
 """Image sizes tried, in px, when none is given; the last is a multiple of 3 and 5."""
 
-MAX_SIZE = 1 << 20
-"""Largest size, in px, traced to find a halo."""
-
 INSPECTED_STRIP = 64
 """Strip height, in output px, for which carried rows are reported."""
-
-Halo = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,12 @@ class Footprint:
     module: nn.Module = field(compare=False)
     channels: int = 3
 
+    outputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Name and shape, at the traced size, of every image-dependent tensor the model returns."""
+
+    output: str = ""
+    """Name of the output that this is the footprint of."""
+
     @property
     def local(self) -> bool:
         """Whether exact tiling is possible."""
@@ -98,24 +105,18 @@ class Footprint:
     @cached_property
     def halo(self) -> Halo:
         """(top, bottom, left, right) input px, worst over the output phases; zeros if not local."""
-        return self._halo(aligned=False)
+        return (0, 0, 0, 0) if self.graph is None else halo(self._far_graph, aligned=False)
 
     @cached_property
     def halo_aligned(self) -> Halo:
         """The same for a tile of whole periods."""
-        return self._halo(aligned=True)
-
-    def _halo(self, *, aligned: bool) -> Halo:
-        if self.graph is None:
-            return 0, 0, 0, 0
-        graph = self._far_graph
-        return *_halo(graph, 0, aligned=aligned), *_halo(graph, 1, aligned=aligned)
+        return (0, 0, 0, 0) if self.graph is None else halo(self._far_graph, aligned=True)
 
     @cached_property
     def _far_graph(self) -> ModelGraph:
         """The graph at a size whose middle pixels see no border."""
         assert self.graph is not None
-        return _far_from_borders(self.module, self.channels, self.graph)
+        return far_from_borders(self.graph)
 
     def at(self, graph: ModelGraph) -> Footprint:
         """The same model traced at another, usually larger, size."""
@@ -131,7 +132,7 @@ class Footprint:
         """
         self.require_local()
         padded = tuple(-(-n // p) * p for n, p in zip(image_shape, self.period, strict=True))
-        graph = trace(self.module, self.channels, (padded[0], padded[1])).graph
+        graph = trace(self.module, self.channels, (padded[0], padded[1]), self.output).graph
         assert graph is not None
         return graph.need_box(Box(*box)).clip(image_shape)
 
@@ -164,18 +165,27 @@ class Footprint:
         )
 
 
-def analyze(module: nn.Module, channels: int = 3, size: int | None = None) -> Footprint:
+def analyze(
+    module: nn.Module,
+    channels: int = 3,
+    size: int | None = None,
+    output: str | int | None = None,
+) -> Footprint:
     """Find out whether tiling a model is exact and what it takes.
 
     Parameters
     ----------
     module
-        Maps (b, channels, y, x) to (b, c, y', x'). Analysed in eval mode.
+        Maps (b, channels, y, x) to (b, c, y', x'), or to several such tensors. Switched to eval
+        mode if it is not.
     channels
         Input channels.
     size
         Image size in px to trace; None tries 256, 224, 64, 512, 572 and 480
         and reports which.
+    output
+        Name or index of the output that is the map, for models that return several: "1", "out",
+        "heads.nuclei"; None takes the last, if all have one shape.
 
     Returns
     -------
@@ -185,7 +195,7 @@ def analyze(module: nn.Module, channels: int = 3, size: int | None = None) -> Fo
     Raises
     ------
     ModelError
-        If the module cannot be exported at any of the sizes.
+        If the module cannot be exported at any of the sizes, or does not return such a map.
 
     Examples
     --------
@@ -194,54 +204,111 @@ def analyze(module: nn.Module, channels: int = 3, size: int | None = None) -> Fo
     >>> analyze(net).halo
     (2, 2, 2, 2)
     """
-    if module.training:
-        log.info("%s was in training mode; it is analysed in eval mode", type(module).__name__)
-        module.eval()
-    found, traced_size = _first_trace(module, channels, size)
+    programs = _Programs(module, channels)
+    return _footprint(programs, programs.first(size), output)
+
+
+def analyze_outputs(
+    module: nn.Module, channels: int = 3, size: int | None = None
+) -> tuple[Footprint, ...]:
+    """Analyse every output of a model, tracing it once.
+
+    An output that is no map (b, c, y, x) has that as its blocker.  Parameters are those of
+    :func:`analyze`.
+
+    Raises
+    ------
+    ModelError
+        If the module cannot be exported at any of the sizes, or returns no tensor that depends on
+        the image.
+    """
+    programs = _Programs(module, channels)
+    program = programs.first(size)
+    names = [output.name for output in program.built.outputs]
+    if not names:
+        program.choose()
+    return tuple(_footprint_or_reason(programs, program, name) for name in names)
+
+
+class _Programs:
+    """A module traced at several sizes, at each once."""
+
+    def __init__(self, module: nn.Module, channels: int) -> None:
+        self.module, self.channels = module, channels
+        self._traced: dict[tuple[int, int], TracedProgram | ModelError] = {}
+
+    def at(self, size: tuple[int, int]) -> TracedProgram:
+        """The program for one image size; a size that failed fails again."""
+        if size not in self._traced:
+            try:
+                self._traced[size] = traced_program(self.module, self.channels, size)
+            except ModelError as error:
+                self._traced[size] = error
+        found = self._traced[size]
+        if isinstance(found, ModelError):
+            raise found
+        return found
+
+    def first(self, size: int | None) -> TracedProgram:
+        """The program at the first size that exports."""
+        errors: list[ModelError] = []
+        for candidate in SIZES if size is None else (size,):
+            try:
+                return self.at((candidate, candidate))
+            except ModelError as error:
+                errors.append(error)
+        raise errors[0]
+
+
+def _footprint(programs: _Programs, program: TracedProgram, output: str | int | None) -> Footprint:
+    found = program.choose(output)
     if found.graph is None:
-        return _blocked(module, channels, found.blockers, traced_size)
-    graph = _aligned(module, channels, found.graph)
+        return _blocked(programs, program, found)
+    graph = _aligned(programs, found.graph, found.output)
     strides = [node_strides(graph, axis)[graph.output] for axis in (0, 1)]
     return Footprint(
         blockers=(),
-        size=traced_size,
+        size=program.size[0],
         stride=(strides[0], strides[1]),
         period=(period(graph, 0), period(graph, 1)),
         shift_invariant=shift_invariant(graph),
-        lost=(_lost(graph, 0), _lost(graph, 1)),
+        lost=(lost_margin(graph, 0), lost_margin(graph, 1)),
         graph=graph,
-        module=module,
-        channels=channels,
+        module=programs.module,
+        channels=programs.channels,
+        outputs=found.outputs,
+        output=found.output,
     )
 
 
-def _blocked(
-    module: nn.Module, channels: int, blockers: tuple[Blocker, ...], size: int
-) -> Footprint:
+def _blocked(programs: _Programs, program: TracedProgram, found: Trace) -> Footprint:
     one = Fraction(1)
-    return Footprint(blockers, size, (one, one), (1, 1), True, (0, 0), None, module, channels)
+    return Footprint(
+        blockers=found.blockers,
+        size=program.size[0],
+        stride=(one, one),
+        period=(1, 1),
+        shift_invariant=True,
+        lost=(0, 0),
+        graph=None,
+        module=programs.module,
+        channels=programs.channels,
+        outputs=found.outputs,
+        output=found.output,
+    )
 
 
-def _first_trace(module: nn.Module, channels: int, size: int | None) -> tuple[Trace, int]:
-    """Trace at the first size that exports."""
-    errors: list[ModelError] = []
-    for candidate in SIZES if size is None else (size,):
-        try:
-            return trace(module, channels, (candidate, candidate)), candidate
-        except ModelError as error:
-            errors.append(error)
-    raise errors[0]
-
-
-def _retrace(module: nn.Module, channels: int, size: tuple[int, int]) -> ModelGraph | None:
-    """Trace at another size; None if the model does not take it."""
+def _footprint_or_reason(programs: _Programs, program: TracedProgram, name: str) -> Footprint:
+    """Footprint of an output; one that is no map says so."""
     try:
-        return trace(module, channels, size).graph
-    except ModelError:
-        return None
+        return _footprint(programs, program, name)
+    except ModelError as error:
+        outputs = tuple((o.name, o.value.shape) for o in program.built.outputs)
+        blocker = Blocker("", "output", str(error))
+        return _blocked(programs, program, Trace(None, (blocker,), outputs, name))
 
 
-def _aligned(module: nn.Module, channels: int, graph: ModelGraph) -> ModelGraph:
+def _aligned(programs: _Programs, graph: ModelGraph, output: str) -> ModelGraph:
     """The graph at a multiple of its period, where resizes to a size show their true ratio."""
     for sized in (False, True):
         periods = (period(graph, 0, sized=sized), period(graph, 1, sized=sized))
@@ -249,67 +316,16 @@ def _aligned(module: nn.Module, channels: int, graph: ModelGraph) -> ModelGraph:
             break
         size = tuple(-(-n // p) * p for n, p in zip(graph.size, periods, strict=True))
         if size != graph.size:
-            graph = _retrace(module, channels, (size[0], size[1])) or graph
+            graph = _retraced(programs, (size[0], size[1]), output) or graph
     return graph
 
 
-def _far_from_borders(module: nn.Module, channels: int, graph: ModelGraph) -> ModelGraph:
-    """The graph at a size whose middle pixels see no border, if the model takes such a size."""
-    for _ in range(3):
-        extents = [_middle_need(graph, axis).size for axis in (0, 1)]
-        if all(2 * e < n for e, n in zip(extents, graph.size, strict=True)):
-            return graph
-        periods = (period(graph, 0), period(graph, 1))
-        size = tuple(
-            -(-max(n, 3 * e) // p) * p for n, e, p in zip(graph.size, extents, periods, strict=True)
-        )
-        larger = _retrace(module, channels, (size[0], size[1])) if max(size) < MAX_SIZE else None
-        if larger is None:
-            return graph
-        graph = larger
-    return graph
-
-
-def _middle(graph: ModelGraph, axis: int) -> tuple[int, int]:
-    """First output position of a whole period in the middle, and that period's length."""
-    length = output_period(graph, axis)
-    return graph.result.grid[axis] // 2 // length * length, length
-
-
-def output_period(graph: ModelGraph, axis: int) -> int:
-    """Output px after which the pattern of needs repeats."""
-    return max(1, int(period(graph, axis) / node_strides(graph, axis)[graph.output]))
-
-
-def _middle_need(graph: ModelGraph, axis: int) -> Span:
-    start, length = _middle(graph, axis)
-    return graph.need(Span(start, start + length), axis, clip=False)
-
-
-def _halo(graph: ModelGraph, axis: int, *, aligned: bool) -> tuple[int, int]:
-    """Worst (before, after) margin of a pixel, or of a tile of one whole period."""
-    stride = node_strides(graph, axis)[graph.output]
-    start, length = _middle(graph, axis)
-    starts = [start] if aligned else range(start, start + length)
-    width = length if aligned else 1
-    before, after = [], []
-    for j in starts:
-        need = graph.need(Span(j, j + width), axis, clip=False)
-        cell_start = j * stride.numerator // stride.denominator
-        cell_stop = -((-(j + width) * stride.numerator) // stride.denominator)
-        before.append(cell_start - need.start)
-        after.append(need.stop - cell_stop)
-    return max(before), max(after)
-
-
-def _lost(graph: ModelGraph, axis: int) -> int:
-    """Input px by which the map falls short of the image, 0 for size-preserving nets."""
-    stride = node_strides(graph, axis)[graph.output]
-    size, out = graph.size[axis], graph.result.grid[axis]
-    if out * stride == size:
-        return 0
-    used = graph.need(Span(0, out), axis).stop
-    return int(used - out * stride)
+def _retraced(programs: _Programs, size: tuple[int, int], output: str) -> ModelGraph | None:
+    """The graph at another size; None if the model does not take it."""
+    try:
+        return programs.at(size).choose(output).graph
+    except ModelError:
+        return None
 
 
 def _plain_name(op: str) -> str:
@@ -325,21 +341,16 @@ def _layer_rows(graph: ModelGraph) -> tuple[LayerRow, ...]:
     plan = plan_sweep(
         graph.nodes, graph.output, output, strip=INSPECTED_STRIP, block=output.x1, period=periods
     )
-    rows = []
-    for index, node in enumerate(graph.nodes[1:], start=1):
-        part = ModelGraph(graph.nodes[: index + 1], index, graph.size)
-        footprint = [
-            part.need(Span(n // 2, n // 2 + 1), axis, clip=False).size
-            for axis, n in enumerate(node.grid)
-        ]
-        rows.append(
-            LayerRow(
-                layer=node.layer,
-                op=_plain_name(node.op),
-                kernel=getattr(node.rule, "kernel", None),
-                stride=(strides[0][index], strides[1][index]),
-                footprint=(footprint[0], footprint[1]),
-                carried_rows=plan.rows[index].largest_carry,
-            )
+    footprints = layer_footprints(graph)
+    return tuple(
+        LayerRow(
+            layer=node.layer,
+            op=_plain_name(node.op),
+            kernel=getattr(node.rule, "kernel", None),
+            stride=(strides[0][index], strides[1][index]),
+            footprint=footprints[index],
+            carried_rows=plan.rows[index].largest_carry,
         )
-    return tuple(rows)
+        for index, node in enumerate(graph.nodes)
+        if index > 0
+    )

@@ -230,9 +230,44 @@ def _activation(draw: Any, channels: int) -> nn.Module:
         Apply("truth", lambda x: (x > 0).to(x.dtype)),
         Apply("chosen", lambda x: torch.where(x > 1, x, -x)),
         Apply("rotated channels", lambda x: torch.cat([x[:, 1:], x[:, :1]], dim=1)),
+        Apply("tokens", lambda x: (x.flatten(2).transpose(1, 2) + 1).mT.unflatten(2, x.shape[2:])),
+        Apply("stacked", lambda x: torch.stack([x, -x], 1).amax(1)),
+        Apply("doubled channels", lambda x: x.repeat(1, 2, 1, 1).clamp(-8, 8)),
         Apply("channels last", lambda x: torch.relu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)),
     )
     return draw(st.sampled_from(layers))  # type: ignore[no-any-return]
+
+
+def _regrouped(draw: Any, channels: int) -> nn.Module:
+    r = draw(st.integers(2, 3))
+    layers = (
+        nn.PixelShuffle(r),
+        nn.PixelUnshuffle(r),
+        Apply(f"repeat x {r}", lambda x: x.repeat_interleave(r, 2).repeat_interleave(2, 3)),
+        Apply(f"unshuffle rows by {r}", lambda x: _unshuffled_rows(x, r)),
+        Apply(f"shuffle columns by {r}", lambda x: _shuffled_columns(x, r)),
+        Apply("pool and unpool", _unpooled),
+    )
+    return draw(st.sampled_from(layers))  # type: ignore[no-any-return]
+
+
+def _unshuffled_rows(x: Tensor, r: int) -> Tensor:
+    b, c, height, width = x.shape
+    if height < 2 * r:
+        raise RuntimeError("of one row it could not be told whether it is a row or a channel")
+    return x.view(b, c, height // r, r, width).transpose(2, 3).reshape(b, -1, height // r, width)
+
+
+def _shuffled_columns(x: Tensor, r: int) -> Tensor:
+    b, c, height, width = x.shape
+    return (
+        x.view(b, c // r, r, height, width).permute(0, 1, 3, 4, 2).reshape(b, -1, height, width * r)
+    )
+
+
+def _unpooled(x: Tensor) -> Tensor:
+    values, indices = functional.max_pool2d(x, (2, 3), return_indices=True)
+    return functional.max_unpool2d(values, indices, (2, 3), output_size=x.shape[2:])
 
 
 def _shift(draw: Any, channels: int) -> nn.Module:
@@ -259,6 +294,7 @@ ONE_INPUT = (
     _resize,
     _activation,
     _shift,
+    _regrouped,
 )
 TWO_INPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add,

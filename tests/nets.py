@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.moving_nets import BicubicNet, LocatedNet, ResampledNet, TokenNet, UnpooledNet, ViewedNet
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -261,5 +263,11 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "border": BorderNet,
     "pixelwise": PixelwiseNet,
     "regrouped": RegroupedNet,
+    "unpooled": UnpooledNet,
+    "located": LocatedNet,
+    "resampled": ResampledNet,
+    "bicubic": BicubicNet,
+    "tokens": TokenNet,
+    "viewed": ViewedNet,
 }
 """Makers by name; pass the result through :func:`randomised`."""

@@ -6,28 +6,36 @@ from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING
 
-from gigafcn.graph.rules.regroup import PixelShuffle, PixelUnshuffle
+from gigafcn.graph.rules.regroup import PixelShuffle, PixelUnshuffle, PixelView, RepeatPixels
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import Crop
+from gigafcn.graph.rules.taps import TapResize
+from gigafcn.graph.rules.unpool import MaxPoolIndices, MaxUnpool
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
 
 if TYPE_CHECKING:
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.graph.rules import Rule
 
+Resize = Nearest | Bilinear | TapResize
+
 
 def rule_stride(rule: Rule, axis: int) -> Fraction:
     """Input pixels per output pixel of one op."""
     match rule:
-        case Convolution() | MaxPool() | AveragePool():
+        case Convolution() | MaxPool() | MaxPoolIndices() | AveragePool():
             return Fraction(rule.stride[axis])
-        case TransposedConvolution():
+        case TransposedConvolution() | MaxUnpool():
             return Fraction(1, rule.stride[axis])
         case PixelShuffle():
             return Fraction(1, rule.factor)
         case PixelUnshuffle():
             return Fraction(rule.factor)
-        case Nearest() | Bilinear():
+        case PixelView():
+            return Fraction(rule.split[axis], rule.merged[axis])
+        case RepeatPixels():
+            return Fraction(1, rule.times if axis == rule.axis else 1)
+        case Nearest() | Bilinear() | TapResize():
             return _resize_stride(rule, axis)
         case Crop():
             return Fraction(rule.step if axis == rule.axis else 1)
@@ -35,7 +43,7 @@ def rule_stride(rule: Rule, axis: int) -> Fraction:
             return Fraction(1)
 
 
-def _resize_stride(rule: Nearest | Bilinear, axis: int) -> Fraction:
+def _resize_stride(rule: Resize, axis: int) -> Fraction:
     given = rule.scales[axis]
     if given:
         return 1 / Fraction(given).limit_denominator(1 << 16)
@@ -52,7 +60,7 @@ def node_strides(graph: ModelGraph, axis: int, *, sized: bool = True) -> list[Fr
     for node in graph.nodes[1:]:
         assert node.rule is not None
         step = rule_stride(node.rule, axis)
-        by_size = isinstance(node.rule, Nearest | Bilinear) and not node.rule.scales[axis]
+        by_size = isinstance(node.rule, Resize) and not node.rule.scales[axis]
         strides.append(strides[node.inputs[0]] * (step if sized or not by_size else Fraction(1)))
     return strides
 
@@ -70,9 +78,9 @@ def shift_invariant(graph: ModelGraph) -> bool:
     """False if a resize's weights depend on where in the image a pixel lies."""
     for node in graph.nodes:
         rule = node.rule
-        if isinstance(rule, Bilinear) and rule.align_corners:
+        if isinstance(rule, Bilinear | TapResize) and rule.align_corners:
             return False
-        if isinstance(rule, Nearest | Bilinear):
+        if isinstance(rule, Resize):
             ratios = (_resize_stride(rule, axis) for axis in (0, 1))
             if any(r.numerator != 1 and r.denominator != 1 for r in ratios):
                 return False

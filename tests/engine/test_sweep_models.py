@@ -25,6 +25,12 @@ SIZES = {
     "border": (163, 218),
     "pixelwise": (163, 218),
     "doubled": (162, 218),
+    "regrouped": (162, 218),
+    "unpooled": (163, 219),
+    "located": (163, 219),
+    "resampled": (163, 218),
+    "tokens": (326, 436),
+    "viewed": (62, 78),
 }
 """Image sizes, of which no tile, strip or block below is a divisor."""
 

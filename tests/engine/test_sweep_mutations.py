@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 import torch
 
+from gigafcn.graph.rules.channels import ChannelSlice, Expand
 from gigafcn.graph.rules.merge import Concatenation
 from gigafcn.graph.rules.pointwise import Cast, Pointwise, ScaleShift
-from gigafcn.graph.rules.regroup import ChannelView, PixelShuffle, PixelUnshuffle
+from gigafcn.graph.rules.regroup import (
+    ChannelView,
+    PixelShuffle,
+    PixelUnshuffle,
+    PixelView,
+    RepeatPixels,
+)
 from gigafcn.graph.rules.resample import Bilinear, Nearest
-from gigafcn.graph.rules.shape import BorderPad, ChannelSlice, ConstantPad, Crop, Permute
+from gigafcn.graph.rules.shape import BorderPad, ConstantPad, Crop, Permute
+from gigafcn.graph.rules.taps import TapResize
+from gigafcn.graph.rules.unpool import MaxPoolIndices, MaxUnpool
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
 from gigafcn.plan import demand
 from tests.graph.op_uses import USES
@@ -31,13 +40,19 @@ NET_OF = {
     ConstantPad: "border",
     Convolution: "border",
     Crop: "border",
+    Expand: "tokens",
     MaxPool: "border",
+    MaxPoolIndices: "located",
+    MaxUnpool: "unpooled",
     Nearest: "doubled",
     Permute: "pixelwise",
     PixelShuffle: "regrouped",
     PixelUnshuffle: "regrouped",
+    PixelView: "viewed",
     Pointwise: "border",
+    RepeatPixels: "viewed",
     ScaleShift: "pixelwise",
+    TapResize: "resampled",
     TransposedConvolution: "border",
 }
 """A shared net that holds the rule, by rule class."""

@@ -7,77 +7,31 @@ parameters, so that an axis mixed up is found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gigafcn.graph.rules import IMAGE_AXES, OpCall, Value, build
-from gigafcn.graph.rules.merge import Concatenation
-from gigafcn.graph.rules.pointwise import Cast, Pointwise, ScaleShift
-from gigafcn.graph.rules.regroup import ChannelView, PixelShuffle, PixelUnshuffle
+from gigafcn.graph.rules.regroup import (
+    PixelShuffle,
+    PixelUnshuffle,
+    PixelView,
+    RepeatPixels,
+)
 from gigafcn.graph.rules.resample import Bilinear, Nearest
-from gigafcn.graph.rules.shape import BorderPad, ChannelSlice, ConstantPad, Crop, Permute
+from gigafcn.graph.rules.shape import BorderPad, ConstantPad, Crop
+from gigafcn.graph.rules.taps import TapResize
+from gigafcn.graph.rules.unpool import MaxPoolIndices, MaxUnpool
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
+from tests.graph.pixelwise_uses import BIAS, PIXELWISE, pixelwise
+from tests.graph.use import CHANNELS, IMAGE, UnpoolUse, Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
-    from gigafcn.graph.rules import Built
-
 aten = torch.ops.aten
-CHANNELS = 4
-IMAGE = "the image"
-"""Stands for the image among an op's arguments."""
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """One op with its arguments filled in."""
-
-    target: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    grid: tuple[int, int]
-    """Input size (y, x)."""
-
-    exact: tuple[bool, bool]
-    """Per axis, whether the clipped need is claimed to be the exact hull."""
-
-    exact_inside: bool = True
-    """Whether an end of the need that lies inside the image is claimed to be exact."""
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """What torch says of the whole image."""
-        result: Tensor = self.target(*_with(self.arguments, image))
-        return result
-
-    def built(self) -> Built:
-        """The rule as tracing would build it."""
-        shape = (1, CHANNELS, *self.grid)
-        out = tuple(self(torch.zeros(shape, dtype=torch.float64)).shape)
-        return build(OpCall(self.target, self._named(Value(0, shape, IMAGE_AXES)), out, 0))
-
-    def _named(self, value: Value) -> dict[str, Any]:
-        schema = getattr(self.target, "_schema").arguments  # noqa: B009 - private in torch's stubs
-        given = _with(self.arguments, value)
-        return {
-            a.name: given[i] if i < len(given) else a.default_value for i, a in enumerate(schema)
-        }
-
-    def __str__(self) -> str:
-        shown = [tuple(a.shape) if isinstance(a, torch.Tensor) else a for a in self.arguments]
-        return f"{self.target}{tuple(shown)} on {self.grid}"
-
-
-def _with(argument: Any, image: Any) -> Any:
-    if isinstance(argument, str) and argument == IMAGE:
-        return image
-    if isinstance(argument, list | tuple):
-        return type(argument)(_with(item, image) for item in argument)
-    return argument
 
 
 def _paired(sets: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
@@ -88,9 +42,6 @@ def _paired(sets: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 def _weight(c_out: int, c_in: int, kernel: tuple[int, int]) -> Tensor:
     generator = torch.Generator().manual_seed(c_out + 7 * kernel[0] + kernel[1])
     return torch.randn(c_out, c_in, *kernel, generator=generator, dtype=torch.float64)
-
-
-BIAS = torch.tensor([0.5, -1.0, 2.0, 0.25], dtype=torch.float64)
 
 
 def _convolutions() -> Iterator[Use]:
@@ -200,12 +151,73 @@ def _crops() -> Iterator[Use]:
         yield Use(aten.slice.Tensor, (IMAGE, *cut), (11, 12), (True, True))
 
 
-def _pixelwise(target: Any, *arguments: Any) -> Use:
-    return Use(target, (IMAGE, *arguments), (9, 7), (True, True))
+def _pool_indices() -> Iterator[Use]:
+    sets = list(product((2, 3, 4), (1, 2, 3), (0, 1), (1, 2)))
+    for y, x in _paired(sets):
+        kernel, stride, padding, dilation = ([y[i], x[i]] for i in range(4))
+        for ceil_mode in (False, True):
+            yield Use(
+                aten.max_pool2d_with_indices.default,
+                (IMAGE, kernel, stride, padding, dilation, ceil_mode),
+                (13, 16),
+                (y[3] == 1, x[3] == 1),
+                index=1,
+            )
 
 
-SCALE = torch.tensor([0.5, -1.0, 2.0, 3.0], dtype=torch.float64)
-VARIANCE = torch.tensor([0.5, 1.5, 4.0, 0.1], dtype=torch.float64)
+def _unpools() -> Iterator[Use]:
+    for kernel, stride, padding, grid, size in (
+        ((2, 2), (2, 2), (0, 0), (5, 6), (11, 12)),
+        ((2, 2), (2, 2), (0, 0), (5, 6), (10, 13)),
+        ((3, 2), (3, 2), (0, 0), (4, 5), (12, 10)),
+        ((2, 3), (3, 4), (0, 1), (4, 3), (13, 11)),
+        ((2, 3), (2, 3), (1, 1), (5, 4), (9, 11)),
+    ):
+        yield UnpoolUse(
+            aten.max_unpool2d.default, (kernel, stride, padding, size), grid, (True, True)
+        )
+
+
+def _tap_resizes() -> Iterator[Use]:
+    ops = (aten.upsample_bicubic2d, aten._upsample_bicubic2d_aa, aten._upsample_bilinear2d_aa)
+    for op, corners in product(ops, (False, True)):
+        for size in ([26, 20], [29, 7], [13, 31], [5, 3], [1, 1]):
+            yield Use(op.vec, (IMAGE, size, corners, None), (13, 10), *_claims(op))
+        for factors in ([2.0, 2.0], [3.0, 1.5], [4.0, 0.3], [1.0, 0.5]):
+            # Factors whose inverse is rounded may put a coordinate on either side of a pixel.
+            exact, inside = _claims(op)
+            claims = exact if factors[0] != 3.0 else (False, False), inside and factors[0] != 3.0
+            yield Use(op.vec, (IMAGE, None, corners, factors), (13, 10), *claims)
+
+
+def _claims(op: Any) -> tuple[tuple[bool, bool], bool]:
+    """What is claimed of a need: antialiased filters may end in taps of no weight."""
+    exact = op is aten.upsample_bicubic2d
+    return (exact, exact), exact
+
+
+def _pixel_views() -> Iterator[Use]:
+    for shape in (
+        [-1, 4, 8, 2, 12, 3],
+        [-1, 4, 16, 12, 3],
+        [-1, 4, 8, 2, 36],
+        [-1, 4, 4, 2, 2, 36],
+    ):
+        yield Use(aten.view.default, (IMAGE, shape), (16, 36), (True, True))
+    merges: list[tuple[list[int], list[int], list[int], tuple[str, ...]]] = [
+        ([-1, 1, 2, 2, 8, 11], [0, 1, 4, 2, 5, 3], [-1, 1, 16, 22], ("b", "c", *"ycxc")),
+        ([-1, 1, 4, 8, 11], [0, 1, 3, 2, 4], [-1, 1, 32, 11], ("b", "c", *"ycx")),
+        ([-1, 2, 2, 8, 11], [0, 1, 3, 4, 2], [-1, 2, 8, 22], ("b", "c", *"yxc")),
+    ]
+    for shape, order, merged, axes in merges:
+
+        def before(image: Tensor, shape: list[int] = shape, order: list[int] = order) -> Tensor:
+            return image.view(shape).permute(order)
+
+        yield Use(
+            aten.reshape.default, (IMAGE, merged), (8, 11), (True, True), before=before, axes=axes
+        )
+
 
 USES: dict[type[Any], tuple[Use, ...]] = {
     Convolution: tuple(_convolutions()),
@@ -220,36 +232,19 @@ USES: dict[type[Any], tuple[Use, ...]] = {
     ConstantPad: tuple(_pads()),
     BorderPad: tuple(_border_pads()),
     Crop: tuple(_crops()),
-    ChannelSlice: (_pixelwise(aten.slice.Tensor, 1, 1, 4, 2),),
-    PixelShuffle: (_pixelwise(aten.pixel_shuffle.default, 2),),
+    TapResize: tuple(_tap_resizes()),
+    MaxPoolIndices: tuple(_pool_indices()),
+    MaxUnpool: tuple(_unpools()),
+    PixelShuffle: (pixelwise(aten.pixel_shuffle.default, 2),),
     PixelUnshuffle: (
         Use(aten.pixel_unshuffle.default, (IMAGE, 2), (8, 10), (True, True)),
         Use(aten.pixel_unshuffle.default, (IMAGE, 3), (9, 12), (True, True)),
     ),
-    ChannelView: (
-        _pixelwise(aten.unflatten.int, 1, [2, 2]),
-        _pixelwise(aten.unsqueeze.default, 1),
+    PixelView: tuple(_pixel_views()),
+    RepeatPixels: (
+        pixelwise(aten.repeat_interleave.self_int, 3, 2),
+        pixelwise(aten.repeat_interleave.self_int, 2, -1),
     ),
-    Permute: (
-        _pixelwise(aten.permute.default, [0, 2, 3, 1]),
-        _pixelwise(aten.transpose.int, 1, 3),
-        _pixelwise(aten.transpose.int, -1, -2),
-    ),
-    Concatenation: (Use(aten.cat.default, ([IMAGE, IMAGE], 1), (9, 7), (True, True)),),
-    ScaleShift: (
-        _pixelwise(aten.batch_norm.default, SCALE, BIAS, BIAS, VARIANCE, False, 0.1, 1e-5, False),
-        _pixelwise(aten.instance_norm.default, None, None, BIAS, VARIANCE, False, 0.1, 1e-5, False),
-    ),
-    Cast: (_pixelwise(aten.to.dtype, torch.float32),),
-    Pointwise: (
-        _pixelwise(aten.relu.default),
-        _pixelwise(aten.add.Tensor, IMAGE),
-        _pixelwise(aten.mul.Tensor, SCALE.view(-1, 1, 1)),
-        _pixelwise(aten.softmax.int, 1),
-        _pixelwise(aten.mean.dim, [1], True),
-        _pixelwise(aten.glu.default, 1),
-        _pixelwise(aten.channel_shuffle.default, 2),
-        _pixelwise(aten.prelu.default, SCALE),
-    ),
+    **PIXELWISE,
 }
 """By rule class."""

@@ -50,7 +50,8 @@ class PositionalEmbedding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.ones(1, 4, *SIZE))
+        values = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(0))
+        self.table = nn.Parameter(values)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.table
@@ -72,6 +73,30 @@ def flattened(x: Tensor, linear: nn.Module) -> Tensor:
     return logits.view(1, 4, 1, 1).expand(1, 4, *SIZE) + x
 
 
+def fused_attention(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).transpose(1, 2)
+    mixed = functional.scaled_dot_product_attention(tokens, tokens, tokens)
+    return mixed.transpose(1, 2).reshape(x.shape)
+
+
+def pooled(x: Tensor, kernel: int, stride: int | None = None, padding: int = 0) -> Any:
+    return functional.max_pool2d(x, kernel, stride, padding, return_indices=True)
+
+
+def unpooled(
+    x: Tensor,
+    *,
+    kernel: int = 2,
+    stride: int = 2,
+    padding: int = 0,
+    shift: int = 0,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    values, indices = pooled(x, kernel, stride, padding)
+    where = indices + shift if shift else indices
+    return nn.MaxUnpool2d(kernel, stride, padding)(values, where, size)  # type: ignore[no-any-return]
+
+
 def part(function: Callable[..., Tensor], *layers: nn.Module) -> Callable[[], nn.Module]:
     """Maker of a part built from a function."""
     return lambda: Inner(function, *layers)
@@ -89,29 +114,52 @@ FAR: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "global pooling": (
         part(lambda x: x + functional.adaptive_avg_pool2d(x, 1)),
         "adaptive_avg_pool2d",
-        "grow with the image",
+        "pools over the whole image",
+    ),
+    "pyramid pooling": (
+        part(
+            lambda x: x + functional.adaptive_avg_pool2d(x, 2).repeat_interleave(8, 2).mean(3, True)
+        ),
+        "adaptive_avg_pool2d",
+        "to 2 x 2 px: its windows grow with the image",
+    ),
+    "global maximum": (
+        part(lambda x: x + functional.adaptive_max_pool2d(x, 1)),
+        "adaptive_max_pool2d",
+        "pools over the whole image",
+    ),
+    "global response norm": (
+        part(lambda x: x / torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)),
+        "linalg_vector_norm",
+        "takes the norm over y, x",
     ),
     "mean over pixels": (part(lambda x: x - x.mean((2, 3), keepdim=True)), "mean", "y, x"),
     "squeeze and excite": (
         part(squeeze_excite, nn.Conv2d(4, 2, 1), nn.Conv2d(2, 4, 1)),
         "adaptive_avg_pool2d",
-        "grow with the image",
+        "pools over the whole image",
     ),
-    "softmax over rows": (part(lambda x: x.softmax(2)), "softmax", "reduces over y"),
+    "softmax over rows": (part(lambda x: x.softmax(2)), "softmax", "softmax over y"),
     "circular padding": (
         lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
         "pad",
         "opposite edge",
     ),
-    "attention": (part(attention), "view", "would mix"),
+    "attention": (part(attention), "matmul", "as in attention"),
+    "fused attention": (part(fused_attention), "scaled_dot_product_attention", "every pixel"),
+    "token mixing": (
+        part(lambda x: (x.flatten(2) @ torch.ones(384, 384)).view(x.shape)),
+        "matmul",
+        "over 'yx' mixes pixels",
+    ),
     "flatten and linear": (
         part(flattened, nn.Linear(4 * SIZE[0] * SIZE[1], 4)),
-        "view",
+        "flatten",
         "would mix",
     ),
-    "roll": (part(lambda x: x.roll((8, 12), (2, 3))), "roll", "no footprint rule"),
-    "flip": (part(lambda x: x.flip((2, 3))), "flip", "no footprint rule"),
-    "cumulative sum": (part(lambda x: x.cumsum(3).cumsum(2)), "cumsum", "no footprint rule"),
+    "roll": (part(lambda x: x.roll((8, 12), (2, 3))), "roll", "opposite edge"),
+    "flip": (part(lambda x: x.flip((2, 3))), "flip", "flip over y, x"),
+    "cumulative sum": (part(lambda x: x.cumsum(3).cumsum(2)), "cumsum", "cumsum over x"),
 }
 """Parts through which far pixels act: maker, op of the blocker, part of its reason."""
 
@@ -119,14 +167,14 @@ OTHER: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "positional embedding": (PositionalEmbedding, "add", "varies over space"),
     "coordinates as channels": (
         part(lambda x: torch.cat([x[:, 1:], torch.ones_like(x[:, :1]).cumsum(2)], 1)),
-        "ones_like",
-        "no footprint rule",
+        "cumsum",
+        "cumsum over y",
     ),
     "row of weights": (part(lambda x: x * torch.arange(24.0)), "mul", "varies over space"),
     "constant for a batch": (
         part(lambda x: (x + torch.ones(2, 1, 1, 1))[:1]),
         "add",
-        "varies over the batch",
+        "adds images to the batch",
     ),
     "constant of five dimensions": (
         part(lambda x: (x + torch.ones(1, 1, 1, 1, 1))[0]),
@@ -134,23 +182,43 @@ OTHER: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "adds a dimension",
     ),
     "constant joined to pixels": (
-        part(lambda x: torch.cat([x[:, 1:], torch.ones(1, 1, *SIZE)], 1)),
+        part(lambda x: torch.cat([x[:, 1:], torch.arange(24.0).expand(1, 1, *SIZE)], 1)),
         "cat",
-        "constants with pixels",
+        "varies over space",
     ),
     "weights from the image": (
         part(lambda x: functional.conv2d(x, x[:, :, :1, :1].expand(4, 4, 1, 1))),
         "expand",
-        "no footprint rule",
+        "one pixel would act everywhere",
     ),
     "broadcast row": (part(lambda x: x + x[:, :, :1]), "add", "different grids"),
     "joined along rows": (part(lambda x: torch.cat([x, x], 2)), "cat", "along 'y'"),
-    "indices of pooling": (
-        part(lambda x: nn.MaxUnpool2d(2)(*functional.max_pool2d(x, 2, return_indices=True))),
-        "max_pool2d_with_indices",
-        "indices",
+    "indices that are computed with": (
+        part(lambda x: unpooled(x, shift=1)),
+        "max_unpool2d",
+        "straight from a max pool",
     ),
-    "cast to double": (part(lambda x: x.double().float()), "_to_copy", "torch.float64"),
+    "unpooled windows that overlap": (
+        part(lambda x: unpooled(x, kernel=3, stride=2, padding=1)),
+        "max_unpool2d",
+        "which value wins",
+    ),
+    "unpooled to another width": (
+        part(lambda x: unpooled(x, size=(16, 23))),
+        "max_unpool2d",
+        "pixels would move",
+    ),
+    "picked by their values": (part(lambda x: x + x[x > 0].sum()), "index", "by their values"),
+    "a value read into Python": (part(lambda x: x * x.max().item()), "max", "all pixels"),
+    "random": (part(lambda x: x + torch.rand_like(x)), "rand_like", "random"),
+    "sampled at computed positions": (
+        part(
+            lambda x: functional.grid_sample(x, x[:, :2].permute(0, 2, 3, 1), align_corners=False)
+        ),
+        "grid_sampler",
+        "no bound",
+    ),
+    "cast to double": (part(lambda x: x.double().float()), "to", "torch.float64"),
     "an op nobody has heard of": (part(torch.special.i0), "i0", "no footprint rule"),
     "nearest by a factor that hardly counts": (
         part(lambda x: functional.interpolate(x, scale_factor=1.01, mode="nearest")),
@@ -200,15 +268,29 @@ def test_a_far_pixel_does_act_through_that_part(name: str) -> None:
     assert changed > 0
 
 
-def test_batch_norm_in_training_mode_is_refused_once() -> None:
-    model = Model(nn.BatchNorm2d(4)).train()
-    blocker = only_blocker(model)
+def test_batch_norm_told_to_train_is_refused_in_eval_mode_too() -> None:
+    def normalised(x: Tensor) -> Tensor:
+        return functional.batch_norm(x, None, None, training=True)
+
+    blocker = only_blocker(Model(Inner(normalised)).eval())
     assert blocker.layer == "inner"
     assert "statistics of the batch" in blocker.reason
 
 
-def test_dropout_in_training_mode_is_refused() -> None:
-    assert "dropout" in only_blocker(Model(nn.Dropout(0.5)).train()).op
+def test_dropout_told_to_train_is_refused_in_eval_mode_too() -> None:
+    model = Model(Inner(lambda x: functional.dropout(x, 0.5, training=True)))
+    assert "dropout" in only_blocker(model.eval()).op
+
+
+def test_a_module_in_training_mode_is_switched_to_eval_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Model(nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(0.5))).eval()
+    model.inner.train()
+    with caplog.at_level("INFO", logger="gigafcn"):
+        assert trace(model, 3, SIZE).blockers == ()
+    assert not any(layer.training for layer in model.modules())
+    assert ["switched to eval mode" in message for message in caplog.messages] == [True]
 
 
 def test_a_blocker_in_a_nested_layer_is_named_by_its_full_path() -> None:

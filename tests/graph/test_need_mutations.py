@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gigafcn.geometry import Box
+from gigafcn.graph.rules.regroup import PixelShuffle, PixelUnshuffle, PixelView, RepeatPixels
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import BorderPad, ConstantPad, Crop
+from gigafcn.graph.rules.taps import TapResize
+from gigafcn.graph.rules.unpool import MaxPoolIndices, MaxUnpool
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
 from tests.graph.brute_force import check_need
 from tests.graph.op_uses import USES
 from tests.mutations import TOO_LARGE, TOO_SMALL, WRONG_PHASE, mutated
-from tests.poison import check_poison
+from tests.poison import check_poison, moves, poisons
 from tests.sweeping import local_net
 
 if TYPE_CHECKING:
     from torch import nn
 
     from gigafcn.graph.model_graph import ModelGraph
-    from tests.graph.op_uses import Use
+    from tests.graph.use import Use
 
 CHANGES = {**TOO_SMALL, **WRONG_PHASE, **TOO_LARGE}
 NET_OF = {
@@ -31,7 +34,14 @@ NET_OF = {
     Convolution: "border",
     Crop: "border",
     MaxPool: "border",
+    MaxPoolIndices: "located",
+    MaxUnpool: "unpooled",
     Nearest: "doubled",
+    PixelShuffle: "regrouped",
+    PixelUnshuffle: "regrouped",
+    PixelView: "viewed",
+    RepeatPixels: "viewed",
+    TapResize: "bicubic",
     TransposedConvolution: "border",
 }
 """A shared net that holds the rule, by rule class that moves or widens spans."""
@@ -49,8 +59,10 @@ def found_by_brute_force(uses: tuple[Use, ...]) -> bool:
 
 def check_every_phase(module: nn.Module, graph: ModelGraph) -> None:
     """Poison tiles that start and end at every phase of a period of 4 px."""
+    unpools = any(isinstance(node.rule, MaxUnpool) for node in graph.nodes)
     for phase in range(4):
-        check_poison(module, graph, Box(21, 25, 37, 36).shift(phase, phase))
+        tile = Box(21, 25, 37, 36).shift(phase, phase)
+        check_poison(module, graph, tile, moves if unpools else poisons)
 
 
 @pytest.mark.parametrize("name", sorted(set(NET_OF.values())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gigafcn.geometry import Box
-from tests.poison import SIDES, check_poison
+from tests.poison import SIDES, check_poison, moves
 from tests.sweeping import local_net
 
 # torch says once that even kernels may need a padded copy; that costs memory, not exactness.
@@ -19,6 +19,9 @@ INNER = {
     "even": ((64, 72), Box(21, 25, 40, 37)),
     "aligned": ((64, 78), Box(21, 25, 40, 37)),
     "border": ((71, 62), Box(21, 25, 40, 37)),
+    "bicubic": ((64, 78), Box(31, 35, 50, 47)),
+    "tokens": ((80, 72), Box(11, 15, 20, 21)),
+    "viewed": ((64, 72), Box(61, 65, 90, 87)),
 }
 """Image size and a tile on no period whose need lies inside the image, by net."""
 
@@ -29,7 +32,9 @@ def test_a_tile_reads_all_of_its_need_and_nothing_else(name: str) -> None:
     assert check_poison(*local_net(name, size), tile) == list(SIDES)
 
 
-@pytest.mark.parametrize("name", ["even", "aligned", "border", "dilated"])
+@pytest.mark.parametrize(
+    "name", ["even", "aligned", "border", "dilated", "bicubic", "tokens", "viewed"]
+)
 def test_tiles_at_the_edges_read_all_of_their_need_and_nothing_else(name: str) -> None:
     module, graph = local_net(name, (72, 88))
     height, width = graph.result.grid
@@ -40,6 +45,13 @@ def test_tiles_at_the_edges_read_all_of_their_need_and_nothing_else(name: str) -
         Box(height - 1, 0, height, 20),
     ):
         check_poison(module, graph, tile)
+
+
+@pytest.mark.parametrize("phase", range(6))
+def test_an_unpooled_tile_reads_all_of_its_need_and_nothing_else(phase: int) -> None:
+    module, graph = local_net("unpooled", (83, 78))
+    tile = Box(31, 35, 50, 47).shift(phase, phase)
+    assert check_poison(module, graph, tile, moves) == list(SIDES)
 
 
 def aligned_halo(name: str, tile: Box) -> tuple[int, int]:

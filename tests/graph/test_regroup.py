@@ -30,11 +30,15 @@ class Shuffled(nn.Module):
 
 
 class Flattened(nn.Module):
-    """Mixes rows and columns."""
+    """Flattens pixels and takes them apart again, into ``shape`` (y, x) or as they were."""
+
+    def __init__(self, shape: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, y, x) to the same, through a flat view."""
-        return x.flatten(2).view(x.shape)
+        """(b, c, y, x) to (b, c, y', x'), through a flat view."""
+        return (x.flatten(2) * 2).view(*x.shape[:2], *(self.shape or x.shape[2:]))
 
 
 def test_a_channel_shuffle_with_baked_sizes_is_swept_exactly() -> None:
@@ -63,9 +67,13 @@ def test_sub_pixel_upsampling_has_a_stride_below_one() -> None:
     assert found.halo == (2, 2, 2, 2)
 
 
-def test_flattening_rows_and_columns_is_refused_by_name() -> None:
-    (blocker, *_) = analyze(Flattened()).blockers
-    assert "would mix" in blocker.reason
+def test_pixels_flattened_and_taken_apart_into_another_grid_are_refused_by_name() -> None:
+    (blocker, *_) = analyze(Flattened((128, 512))).blockers
+    assert "and not back to [256, 256] px" in blocker.reason
+
+
+def test_pixels_flattened_and_taken_apart_again_stay_where_they_are() -> None:
+    assert analyze(Flattened(None)).halo == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("factor", [2, 3])

@@ -9,20 +9,31 @@ import pytest
 import torch
 
 from gigafcn.geometry import Box
-from gigafcn.graph.rules import place
+from gigafcn.graph.rules import apart, place
 from gigafcn.graph.rules.pointwise import Pointwise, ScaleShift
 from gigafcn.graph.rules.registry import window_of
 from gigafcn.graph.rules.resample import Bilinear
+from gigafcn.graph.rules.taps import TapResize
 from gigafcn.graph.rules.window import AveragePool, Convolution, TransposedConvolution
-from tests.graph.op_uses import CHANNELS, USES
+from tests.graph.op_uses import USES
+from tests.graph.use import CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gigafcn.graph.rules import Rule
-    from tests.graph.op_uses import Use
+    from torch import Tensor
 
-ROUNDED = (AveragePool, Bilinear, Convolution, Pointwise, ScaleShift, TransposedConvolution)
+    from tests.graph.use import Use
+
+ROUNDED = (
+    AveragePool,
+    Bilinear,
+    Convolution,
+    Pointwise,
+    ScaleShift,
+    TapResize,
+    TransposedConvolution,
+)
 """Rules whose sums may be added in another order than torch's own run of the whole tensor."""
 
 
@@ -50,29 +61,35 @@ def held_around(need: Box, grid: tuple[int, int], rng: random.Random) -> Box:
     )
 
 
-def in_double(use: Use) -> tuple[Rule, int, tuple[str, ...]]:
-    """The rule of a use in double precision, how many inputs it reads, its output's axes."""
-    built = use.built()
-    assert built.rule is not None
-    return place(built.rule, torch.Tensor.double), len(built.inputs), built.axes
+def in_double(tensor: Tensor) -> Tensor:
+    """A weight in double precision; tables stay whole numbers."""
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def window(tensor: Tensor, held: Box, axes: tuple[str, ...], rng: random.Random) -> Tensor:
+    """A box of a whole tensor in memory of its own, in one of two layouts."""
+    whole = Box.whole((tensor.shape[axes.index("y")], tensor.shape[axes.index("x")]))
+    layout = rng.choice((torch.contiguous_format, torch.channels_last))
+    found = window_of(tensor, whole, held, axes).clone()
+    return found.contiguous(memory_format=layout) if found.dim() == 4 else found
 
 
 def check_boxes(use: Use, seed: int = 0) -> None:
     """Assert that every box equals the same part of the whole."""
     rng = random.Random(seed)
     image = torch.randn(1, CHANNELS, *use.grid, dtype=torch.float64).float().double()
-    expected = use(image).double()
-    rule, count, axes = in_double(use)
+    built = use.built()
+    assert built.rule is not None
+    rule, axes, given = place(built.rule, in_double), apart(built.axes), apart(use.axes)
+    expected, inputs = use.once(image).double(), use.inputs(image)
     grid = expected.shape[axes.index("y")], expected.shape[axes.index("x")]
     # 1e-12: rounding of sums of at most 100 products of size 1, in double.
     tolerance = 1e-12 if isinstance(rule, ROUNDED) else 0.0
     for out in boxes(grid, rng):
         need = Box.of(rule.need(out.y, 0), rule.need(out.x, 1)).clip(use.grid)
         held = held_around(need, use.grid, rng)
-        rows, columns = held.relative_to(Box(0, 0, 0, 0))
-        layout = rng.choice((torch.contiguous_format, torch.channels_last))
-        window = image[:, :, rows, columns].contiguous(memory_format=layout)
-        found = rule.run([window] * count, [held] * count, out)
+        windows = [window(tensor, held, given, rng) for tensor in inputs]
+        found = rule.run(windows, [held] * len(windows), out)
         whole = window_of(expected, Box.whole(grid), out, axes)
         assert found.shape == whole.shape, f"{use}: box {out} has shape {found.shape}"
         difference = (found.double() - whole).abs().max().item()

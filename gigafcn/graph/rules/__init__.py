@@ -3,7 +3,21 @@
 One file per op family.  Importing this package registers them all.
 """
 
-from gigafcn.graph.rules import merge, pointwise, reduce, regroup, resample, shape, window
+from gigafcn.graph.rules import (
+    channels,
+    elementwise,
+    merge,
+    norms,
+    pointwise,
+    products,
+    reduce,
+    regroup,
+    resample,
+    shape,
+    taps,
+    unpool,
+    window,
+)
 from gigafcn.graph.rules.registry import (
     IMAGE_AXES,
     Axes,
@@ -12,10 +26,12 @@ from gigafcn.graph.rules.registry import (
     OpCall,
     Rule,
     Value,
+    apart,
     build,
     place,
     register,
     registered,
+    whole_shape,
 )
 
 __all__ = [
@@ -26,15 +42,23 @@ __all__ = [
     "OpCall",
     "Rule",
     "Value",
+    "apart",
     "build",
+    "channels",
+    "elementwise",
     "merge",
+    "norms",
     "place",
     "pointwise",
+    "products",
     "reduce",
     "register",
     "registered",
     "regroup",
     "resample",
     "shape",
+    "taps",
+    "unpool",
+    "whole_shape",
     "window",
 ]

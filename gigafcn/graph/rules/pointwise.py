@@ -1,8 +1,8 @@
-"""Rules of ops that work pixel by pixel: every output pixel reads the same pixel of each input.
+"""The rule of ops that work pixel by pixel: every output pixel reads the same pixel of each input.
 
-Covers element-wise functions of one or several tensors on equal grids, with constants that do not
-vary over space, and the eval forms of batch and instance norm, which are one multiply-add per
-channel.
+It serves element-wise functions of one or several tensors on equal grids, with constants that do
+not vary over space, and whatever works on channels alone.  Which ops those are is said in
+``elementwise``, ``norms``, ``reduce`` and ``products``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gigafcn.graph.rules.constants import one_per_channel
 from gigafcn.graph.rules.registry import (
     Axes,
     Blocked,
     Built,
     OpCall,
     Value,
+    apart,
     pixels_per_axis,
-    register,
     window_of,
 )
 
@@ -131,7 +132,7 @@ _WRITING: dict[Callable[..., Any], Callable[..., Tensor]] = {
 def _filled(argument: Any, windows: Sequence[Tensor]) -> Any:
     if isinstance(argument, Slot):
         return windows[argument.index]
-    if type(argument) is tuple:
+    if isinstance(argument, list | tuple):
         return [_filled(item, windows) for item in argument]
     return argument
 
@@ -155,154 +156,6 @@ class ScaleShift:
         return torch.addcmul(self.shift, window_of(inputs[0], boxes[0], out), self.scale)
 
 
-def reject_spatial_constants(call: OpCall, values: Sequence[Value]) -> None:
-    """Block constants that vary over y or x: a box would need its own part of them.
-
-    Constants that add images to the batch, or dimensions to the pixels, are blocked too.
-    """
-    axes = values[0].axes
-    assert axes is not None
-    for name, argument in call.arguments.items():
-        if not isinstance(argument, Tensor):
-            continue
-        if len(call.shape) != len(axes):
-            raise Blocked(f"constant {name!r} of shape {tuple(argument.shape)} adds a dimension")
-        for label, size in zip(reversed(axes), reversed(argument.shape), strict=False):
-            if label != "c" and size != 1:
-                where = "the batch" if label == "b" else "space"
-                raise Blocked(
-                    f"constant {name!r} of shape {tuple(argument.shape)} varies over {where}"
-                )
-
-
-def pointwise(call: OpCall, *, broadcasts: bool = True) -> Built:
-    """Build the rule of an op that torch applies to each pixel on its own.
-
-    Parameters
-    ----------
-    broadcasts
-        Whether constants are broadcast against the pixels, and so must not vary over space;
-        False for weights with a meaning of their own (layer norm, linear, prelu).
-    """
-    values: list[Value] = []
-
-    def slot(argument: Any) -> Any:
-        if isinstance(argument, Value):
-            values.append(argument)
-            return Slot(len(values) - 1)
-        if isinstance(argument, list | tuple):
-            return tuple(slot(item) for item in argument)
-        return argument
-
-    schema = getattr(call.target, "_schema").arguments  # noqa: B009 - private in torch's stubs
-    arguments = tuple(slot(call.arguments[a.name]) for a in schema if not a.kwarg_only)
-    options = tuple((a.name, slot(call.arguments[a.name])) for a in schema if a.kwarg_only)
-    known = [value for value in values if value.axes is not None]
-    if not known:
-        raise Blocked("its inputs come from ops that are not local")
-    axes = known[0].axes
-    if any(value.axes != axes for value in known):
-        raise Blocked(f"inputs are laid out differently: {[value.axes for value in known]}")
-    pixels_per_axis(known)
-    if broadcasts:
-        reject_spatial_constants(call, known)
-    assert axes is not None
-    rule = Pointwise(call.target, arguments, options, tuple(axes for _ in values))
-    return Built(rule, tuple(values), axes)
-
-
-_ELEMENTWISE = [
-    "abs.default",
-    "add.Scalar",
-    "add.Tensor",
-    "celu.default",
-    "clamp.default",
-    "clamp.Tensor",
-    "clamp_max.default",
-    "clamp_min.default",
-    "cos.default",
-    "div.Scalar",
-    "div.Tensor",
-    "elu.default",
-    "eq.Scalar",
-    "erf.default",
-    "exp.default",
-    "expm1.default",
-    "floor.default",
-    "ge.Scalar",
-    "gelu.default",
-    "gt.Scalar",
-    "hardsigmoid.default",
-    "hardswish.default",
-    "hardtanh.default",
-    "le.Scalar",
-    "leaky_relu.default",
-    "log.default",
-    "log1p.default",
-    "log_sigmoid.default",
-    "lt.Scalar",
-    "maximum.default",
-    "minimum.default",
-    "mish.default",
-    "mul.Scalar",
-    "mul.Tensor",
-    "ne.Scalar",
-    "neg.default",
-    "pow.Tensor_Scalar",
-    "reciprocal.default",
-    "relu.default",
-    "relu6.default",
-    "round.default",
-    "rsqrt.default",
-    "rsub.Scalar",
-    "selu.default",
-    "sigmoid.default",
-    "sign.default",
-    "silu.default",
-    "sin.default",
-    "softplus.default",
-    "sqrt.default",
-    "square.default",
-    "sub.Scalar",
-    "sub.Tensor",
-    "tan.default",
-    "tanh.default",
-    "threshold.default",
-    "where.self",
-]
-
-for _name in _ELEMENTWISE:
-    _packet, _overload = _name.split(".")
-    register(getattr(getattr(aten, _packet), _overload))(pointwise)
-
-
-@register(aten.prelu.default)
-def _prelu(call: OpCall) -> Built:
-    # The slopes lie along dimension 1, whatever the layout.
-    call.image("self")
-    return pointwise(call, broadcasts=False)
-
-
-@register(
-    aten.clone.default,
-    aten.alias.default,
-    aten.detach.default,
-    aten.contiguous.default,
-    aten.dropout.default,
-    aten.feature_dropout.default,
-    aten.alpha_dropout.default,
-    aten.feature_alpha_dropout.default,
-    aten.lift_fresh_copy.default,
-)
-def _alias(call: OpCall) -> Built:
-    name = "self" if "self" in call.arguments else "input"
-    source = call.value(name)
-    if call.arguments.get("train"):
-        raise Blocked("dropout in training mode is random")
-    assert source.axes is not None
-    return Built(None, (source,), source.axes)
-
-
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Truth values or integers as real numbers of the computing precision."""
@@ -321,61 +174,90 @@ class Cast:
         return window_of(inputs[0], boxes[0], out, self.axes).to(self.precision.dtype)
 
 
-@register(aten._to_copy.default, aten.to.dtype)
-def _cast(call: OpCall) -> Built:
-    source = call.value("self")
-    if call.arguments["dtype"] not in (None, torch.float32):
-        raise Blocked(f"casts to {call.arguments['dtype']}")
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """One of the results of an op that returns several."""
+
+    op: Callable[..., tuple[Tensor, ...]]
+    index: int
+
+    def __call__(self, *arguments: Any, **options: Any) -> Tensor:
+        """Apply the op and take the result."""
+        return self.op(*arguments, **options)[self.index]
+
+
+def pointwise(call: OpCall, *, broadcasts: bool = True, axes: Axes | None = None) -> Built:
+    """Build the rule of an op that torch applies to each pixel on its own.
+
+    Parameters
+    ----------
+    broadcasts
+        Whether constants are broadcast against the pixels, and so must not vary over space;
+        False for weights with a meaning of their own (layer norm, linear, prelu).
+    axes
+        Layout of the output, if it is not that of the inputs.
+    """
+    values: list[Value] = []
+
+    def slot(argument: Any) -> Any:
+        if isinstance(argument, Value):
+            values.append(argument)
+            return Slot(len(values) - 1)
+        if isinstance(argument, list | tuple):
+            return tuple(slot(item) for item in argument)
+        return argument
+
+    schema = getattr(call.target, "_schema")  # noqa: B009 - private in torch's stubs
+    arguments = tuple(slot(call.arguments[a.name]) for a in schema.arguments if not a.kwarg_only)
+    options = tuple((a.name, slot(_option(call, a.name))) for a in schema.arguments if a.kwarg_only)
+    layout = _layout(values)
+    if broadcasts:
+        if len(call.shape) > len(layout) and axes is None:
+            raise Blocked(f"gives {call.shape}: a constant adds a dimension")
+        names = [a.name for a in schema.arguments if not a.kwarg_only]
+        arguments = tuple(
+            _against(name, argument, layout)
+            for name, argument in zip(names, arguments, strict=True)
+        )
+    op = call.target if len(schema.returns) == 1 else Picked(call.target, call.index)
+    rule = Pointwise(op, arguments, options, tuple(apart(layout) for _ in values))
+    return Built(rule, tuple(values), axes or layout)
+
+
+def _against(name: str, argument: Any, layout: Axes) -> Any:
+    """A constant that broadcasts against pixels, flattened ones kept apart."""
+    if not isinstance(argument, Tensor):
+        return argument
+    constant = one_per_channel(name, argument, layout)
+    shape: list[int] = []
+    for label, size in zip(reversed(layout), reversed(constant.shape), strict=False):
+        shape = [size if len(label) == 1 else 1] + [1] * (len(label) - 1) + shape
+    return constant.reshape(shape)
+
+
+def pixelwise(
+    source: Value, op: Callable[..., Tensor], *arguments: Any, axes: Axes | None = None
+) -> Built:
+    """Rule of a one-input op with given arguments that works on channels alone."""
     assert source.axes is not None
-    return Built(Cast(torch.empty(0), source.axes), (source,), source.axes)
+    rule = Pointwise(op, (Slot(0), *arguments), (), (apart(source.axes),))
+    return Built(rule, (source,), axes or source.axes)
 
 
-def _normalised(call: OpCall, mean: Tensor, variance: Tensor, epsilon: float) -> Built:
-    """Y = (x - mean) / sqrt(variance + eps) * weight + bias as one multiply-add, in double."""
-    source = call.image("input")
-    inverse = (variance.double() + epsilon).rsqrt()
-    weight, bias = call.constant("weight"), call.constant("bias")
-    scale = inverse if weight is None else inverse * weight.double()
-    shift = -mean.double() * scale
-    if bias is not None:
-        shift = shift + bias.double()
-    return Built(
-        ScaleShift(scale.view(-1, 1, 1), shift.view(-1, 1, 1)), (source,), source.axes or ()
-    )
+def _option(call: OpCall, name: str) -> Any:
+    """A keyword argument; device and the model's own precision are left to the inputs."""
+    given = call.arguments[name]
+    return None if name == "device" or given == call.precision else given
 
 
-def _statistics(call: OpCall) -> tuple[Tensor, Tensor]:
-    mean, variance = call.constant("running_mean"), call.constant("running_var")
-    if mean is None or variance is None:
-        raise Blocked("normalises by statistics of the whole image (no running statistics)")
-    return mean, variance
-
-
-@register(aten._native_batch_norm_legit_no_training.default)
-def _batch_norm_eval(call: OpCall) -> Built:
-    if call.index != 0:
-        raise Blocked("saved statistics of batch norm are used")
-    return _normalised(call, *_statistics(call), call.arguments["eps"])
-
-
-@register(
-    aten._native_batch_norm_legit.no_stats,
-    aten._native_batch_norm_legit.default,
-    aten._native_batch_norm_legit_functional.default,
-)
-def _batch_norm_training(call: OpCall) -> Built:
-    raise Blocked("batch norm uses statistics of the batch, that is of the whole image")
-
-
-@register(aten.batch_norm.default)
-def _batch_norm(call: OpCall) -> Built:
-    if call.arguments["training"]:
-        raise Blocked("batch norm uses statistics of the batch, that is of the whole image")
-    return _normalised(call, *_statistics(call), call.arguments["eps"])
-
-
-@register(aten.instance_norm.default)
-def _instance_norm(call: OpCall) -> Built:
-    if call.arguments["use_input_stats"]:
-        raise Blocked("instance norm uses statistics of the whole image")
-    return _normalised(call, *_statistics(call), call.arguments["eps"])
+def _layout(values: Sequence[Value]) -> Axes:
+    """The one layout of several values on one grid."""
+    layouts = {value.axes for value in values}
+    if None in layouts:
+        raise Blocked("its inputs come from ops that are not local")
+    if len(layouts) > 1:
+        raise Blocked(f"inputs are laid out differently: {[value.axes for value in values]}")
+    pixels_per_axis(values)
+    layout = layouts.pop()
+    assert layout is not None
+    return layout

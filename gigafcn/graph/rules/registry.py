@@ -10,8 +10,8 @@ lies outside is where the op's own padding acts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from gigafcn.geometry import Box, Span
 
 Axes = tuple[str, ...]
-"""One label per tensor dimension: "b" batch, "c" channel, "y", "x"."""
+"""One label per tensor dimension: "b" batch, "c" channel, "y", "x".
+
+A model may flatten pixels into one dimension, labelled "yx" (or "byx"), to apply a linear layer to
+each.  Such a value is kept with y and x apart; only its labels say what the model sees.
+"""
 
 IMAGE_AXES: Axes = ("b", "c", "y", "x")
 """Layout of a model's input and output."""
@@ -59,10 +63,18 @@ class Value:
     axes: Axes | None
     """Labels of the dimensions; None when a blocked op made it and nothing is known."""
 
+    rule: Rule | None = field(default=None, compare=False, repr=False)
+    """What makes it, for ops that ask where their input comes from; None for the image."""
+
+    pixels: tuple[int, int] | None = None
+    """Size (y, x) of the whole tensor where the model has flattened y and x."""
+
     @property
     def grid(self) -> tuple[int, int]:
         """Size (y, x) of the whole tensor in its own pixels."""
         assert self.axes is not None
+        if self.pixels is not None:
+            return self.pixels
         return self.shape[self.axes.index("y")], self.shape[self.axes.index("x")]
 
 
@@ -96,13 +108,26 @@ class OpCall:
     index: int
     """Which output of a multi-output op is meant; 0 for single-output ops."""
 
-    def value(self, name: str) -> Value:
-        """An image-dependent argument, with its layout known."""
+    precision: torch.dtype = torch.float32
+    """Floating type of the module, in place of which a run may compute in another."""
+
+    dtype: torch.dtype = torch.float32
+    """Type of the output, as exported."""
+
+    def flat(self, name: str) -> Value:
+        """An image-dependent argument with its layout known; its pixels may be flattened."""
         found = self.arguments[name]
         if not isinstance(found, Value):
             raise Blocked(f"argument {name!r} does not come from the image")
         if found.axes is None:
             raise Blocked(f"argument {name!r} comes from an op that is not local")
+        return found
+
+    def value(self, name: str) -> Value:
+        """An image-dependent argument, with its layout known and y and x apart."""
+        found = self.flat(name)
+        if found.pixels is not None:
+            raise Blocked(f"works on flattened pixels, axes {found.axes} of shape {found.shape}")
         return found
 
     def image(self, name: str) -> Value:
@@ -179,6 +204,32 @@ def pixels_per_axis(values: Sequence[Value]) -> tuple[int, int]:
     if len(grids) != 1:
         raise Blocked(f"inputs lie on different grids (y, x): {sorted(grids)}")
     return grids.pop()
+
+
+def apart(axes: Axes) -> Axes:
+    """Labels of the dimensions as they are kept: flattened pixels apart."""
+    return tuple("".join(axes))
+
+
+def whole_shape(shape: tuple[int, ...], axes: Axes, grid: tuple[int, int]) -> tuple[int, ...]:
+    """Whole-image sizes of the dimensions as they are kept."""
+    sizes: list[int] = []
+    for label, size in zip(axes, shape, strict=True):
+        fixed = {"b": 1, "y": grid[0], "x": grid[1]}
+        sizes += [fixed[letter] for letter in label] if len(label) > 1 else [size]
+    return tuple(sizes)
+
+
+def kept_dim(axes: Axes, dim: int) -> int:
+    """Where a dimension of a flattened layout is kept."""
+    return len(apart(axes[: dim % len(axes)]))
+
+
+def labels_of(value: Value, dims: Iterable[int] | None) -> list[str]:
+    """Labels of some dimensions; of all when none are named."""
+    assert value.axes is not None
+    chosen = list(dims or ())
+    return [value.axes[d % len(value.axes)] for d in chosen] if chosen else list(value.axes)
 
 
 def place(rule: Rule, convert: Callable[[Tensor], Tensor]) -> Rule:

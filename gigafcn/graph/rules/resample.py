@@ -199,32 +199,34 @@ def _ends(out: Span, out_size: int, size: int) -> tuple[Span, Span] | Span:
     return Span(out.start, out.start + 1), Span(out.stop - 1, out.stop)
 
 
-def _scales(call: OpCall) -> Scales:
+def scales_of(call: OpCall) -> Scales:
+    """Scale factors (y, x) as the model gives them."""
     factors = call.arguments.get("scale_factors")
     return (factors[0], factors[1]) if factors else (None, None)
 
 
-def _grids(call: OpCall) -> tuple[Pair, Pair]:
+def grids_of(call: OpCall) -> tuple[Pair, Pair]:
+    """Sizes (y, x) before and after."""
     return call.image("input").grid, (call.shape[2], call.shape[3])
 
 
 @register(aten.upsample_nearest2d.vec, aten._upsample_nearest_exact2d.vec)
 def _nearest(call: OpCall) -> Built:
-    grid, out_grid = _grids(call)
+    grid, out_grid = grids_of(call)
     half_pixel = call.target == aten._upsample_nearest_exact2d.vec
-    for size, out_size, given in zip(grid, out_grid, _scales(call), strict=True):
+    for size, out_size, given in zip(grid, out_grid, scales_of(call), strict=True):
         if not half_pixel and given and out_size in (size, 2 * size) and given * size != out_size:
             raise Blocked(
                 f"resizes {size} to {out_size} px by a factor of {given}: which pixels torch "
                 f"picks then depends on the memory layout"
             )
-    rule = Nearest(_scales(call), grid, out_grid, half_pixel)
+    rule = Nearest(scales_of(call), grid, out_grid, half_pixel)
     return Built(rule, (call.image("input"),), IMAGE_AXES)
 
 
 @register(aten.upsample_bilinear2d.vec)
 def _bilinear(call: OpCall) -> Built:
-    grid, out_grid = _grids(call)
+    grid, out_grid = grids_of(call)
     aligned = call.arguments["align_corners"]
-    rule = Bilinear(_scales(call), grid, out_grid, aligned, torch.empty(0))
+    rule = Bilinear(scales_of(call), grid, out_grid, aligned, torch.empty(0))
     return Built(rule, (call.image("input"),), IMAGE_AXES)

@@ -1,4 +1,4 @@
-"""Rules of ops that only move pixels: padding, slicing, splitting channels, reordering axes."""
+"""Rules of ops that only move pixels: padding, slicing along y and x, reordering axes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from torch import Tensor
 
 from gigafcn.geometry import EMPTY, Box, Span
 from gigafcn.graph.rules.padding import padded
+from gigafcn.graph.rules.pointwise import pixelwise
 from gigafcn.graph.rules.registry import (
     IMAGE_AXES,
     Axes,
     Blocked,
     Built,
     OpCall,
+    apart,
+    kept_dim,
     register,
     window_of,
 )
@@ -137,27 +140,6 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelSlice:
-    """Some of the channels."""
-
-    channels: tuple[int, int, int]
-    """start, stop, step."""
-
-    axes: Axes
-
-    def need(self, out: Span, axis: int) -> Span:
-        """See :class:`Rule`."""
-        return out
-
-    def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
-        """See :class:`Rule`."""
-        window = window_of(inputs[0], boxes[0], out, self.axes)
-        index: list[slice] = [slice(None)] * len(self.axes)
-        index[self.axes.index("c")] = slice(*self.channels)
-        return window[tuple(index)]
-
-
-@dataclass(frozen=True, slots=True)
 class Permute:
     """Reorder dimensions."""
 
@@ -176,12 +158,17 @@ class Permute:
 
 @register(aten.pad.default, aten.constant_pad_nd.default)
 def _pad(call: OpCall) -> Built:
+    if not any(call.arguments["pad"]):
+        source = call.value("self")
+        return Built(None, (source,), source.axes or ())
     source = call.image("self")
-    amounts = list(call.arguments["pad"])
+    amounts = ([*call.arguments["pad"], *[0] * 8])[:8]
     mode = call.arguments.get("mode", "constant")
-    if any(amounts[4:]):
-        raise Blocked("pads the batch or channel dimension")
-    amounts = ([*amounts, 0, 0])[:4]
+    if any(amounts[6:]):
+        raise Blocked("pads the batch dimension")
+    if any(amounts[4:6]):
+        return _padded_channels(call, amounts)
+    amounts = amounts[:4]
     before = (amounts[2], amounts[0])
     if mode == "constant":
         value = call.arguments["value"]
@@ -190,6 +177,14 @@ def _pad(call: OpCall) -> Built:
     if mode == "circular":
         raise Blocked("circular padding reads the opposite edge of the image")
     return Built(_border_pad(call, amounts, mode), (source,), IMAGE_AXES)
+
+
+def _padded_channels(call: OpCall, amounts: list[int]) -> Built:
+    """Constant channels before and after the image's own; pixel by pixel."""
+    if any(amounts[:4]) or call.arguments.get("mode", "constant") != "constant":
+        raise Blocked("pads channels and pixels at once")
+    value = float(call.arguments["value"] or 0)
+    return pixelwise(call.image("self"), aten.constant_pad_nd.default, amounts[:6], value)
 
 
 @register(aten.reflection_pad2d.default, aten.replication_pad2d.default)
@@ -206,58 +201,46 @@ def _border_pad(call: OpCall, amounts: list[int], mode: str) -> BorderPad:
     return BorderPad((amounts[2], amounts[0]), mode, source.grid, (call.shape[2], call.shape[3]))
 
 
-def _sliced(call: OpCall, dim: int, start: int, stop: int, step: int = 1) -> Built:
-    source = call.value("self")
-    assert source.axes is not None
-    label, size = source.axes[dim], source.shape[dim]
-    if (start, stop, step) == (0, size, 1):
-        return Built(None, (source,), source.axes)
-    if label == "c":
-        return Built(ChannelSlice((start, stop, step), source.axes), (source,), source.axes)
-    if label == "b":
-        raise Blocked("slices the batch dimension")
-    return Built(Crop("yx".index(label), start, step, source.axes), (source,), source.axes)
-
-
-@register(aten.slice.Tensor)
-def _slice(call: OpCall) -> Built:
-    source = call.value("self")
-    dim = call.arguments["dim"] % len(source.shape)
-    start, stop, step = slice(
-        call.arguments["start"], call.arguments["end"], call.arguments["step"]
-    ).indices(source.shape[dim])
-    return _sliced(call, dim, start, stop, step)
-
-
-@register(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
-def _split(call: OpCall) -> Built:
-    source = call.value("self")
-    dim = call.arguments["dim"] % len(source.shape)
-    if "split_sizes" in call.arguments:
-        sizes = call.arguments["split_sizes"]
-        start = sum(sizes[: call.index])
-    elif "chunks" in call.arguments:
-        start = call.index * -(-source.shape[dim] // call.arguments["chunks"])
-    else:
-        start = call.index * call.arguments["split_size"]
-    return _sliced(call, dim, start, start + call.shape[dim])
-
-
 @register(aten.permute.default)
 def _permute(call: OpCall) -> Built:
-    source = call.value("self")
-    assert source.axes is not None
-    order = tuple(d % len(source.axes) for d in call.arguments["dims"])
-    axes = tuple(source.axes[d] for d in order)
-    return Built(Permute(order, source.axes), (source,), axes)
+    return _permuted(call, call.arguments["dims"])
 
 
-@register(aten.transpose.int)
+@register(aten.movedim.int, aten.movedim.intlist)
+def _movedim(call: OpCall) -> Built:
+    count = len(call.flat("self").shape)
+    given, wanted = (call.arguments[name] for name in ("source", "destination"))
+    moved = [d % count for d in ([given] if isinstance(given, int) else given)]
+    order = [d for d in range(count) if d not in moved]
+    targets = [d % count for d in ([wanted] if isinstance(wanted, int) else wanted)]
+    for target, d in sorted(zip(targets, moved, strict=True)):
+        order.insert(target, d)
+    return _permuted(call, order)
+
+
+@register(aten.transpose.int, aten.swapaxes.default, aten.swapdims.default)
 def _transpose(call: OpCall) -> Built:
-    source = call.value("self")
-    assert source.axes is not None
-    order = list(range(len(source.axes)))
-    a, b = call.arguments["dim0"] % len(order), call.arguments["dim1"] % len(order)
+    order = list(range(len(call.flat("self").shape)))
+    given = list(call.arguments.values())[1:3]
+    a, b = given[0] % len(order), given[1] % len(order)
     order[a], order[b] = order[b], order[a]
+    return _permuted(call, order)
+
+
+@register(aten.mT.default)
+def _matrix_transposed(call: OpCall) -> Built:
+    order = list(range(len(call.flat("self").shape)))
+    return _permuted(call, [*order[:-2], order[-1], order[-2]])
+
+
+def _permuted(call: OpCall, order: Sequence[int]) -> Built:
+    source = call.flat("self")
+    assert source.axes is not None
     axes = tuple(source.axes[d] for d in order)
-    return Built(Permute(tuple(order), source.axes), (source,), axes)
+    kept = tuple(
+        start + i
+        for d in order
+        for start in [kept_dim(source.axes, d)]
+        for i in range(len(source.axes[d]))
+    )
+    return Built(Permute(kept, apart(source.axes)), (source,), axes)

@@ -21,7 +21,6 @@ from gigafcn.geometry import EMPTY, Box, Span
 from gigafcn.graph.rules.padding import padded
 from gigafcn.graph.rules.registry import (
     IMAGE_AXES,
-    Blocked,
     Built,
     OpCall,
     Rule,
@@ -297,23 +296,9 @@ def _conv_transpose2d(call: OpCall) -> Built:
     return _built(call, rule)
 
 
-def _stride(call: OpCall) -> Pair:
+def pool_stride(call: OpCall) -> Pair:
     """Pooling's stride, which defaults to its kernel."""
     return call.pair("stride") if call.arguments["stride"] else call.pair("kernel_size")
-
-
-@register(aten.max_pool2d.default, aten.max_pool2d_with_indices.default)
-def _max_pool2d(call: OpCall) -> Built:
-    if call.index != 0:
-        raise Blocked("indices of max pooling are used")
-    rule = MaxPool(
-        call.pair("kernel_size"),
-        _stride(call),
-        call.pair("padding"),
-        call.pair("dilation"),
-        call.image("self").grid,
-    )
-    return _built(call, rule, "self")
 
 
 @register(aten.avg_pool2d.default)
@@ -321,7 +306,7 @@ def _avg_pool2d(call: OpCall) -> Built:
     arguments: dict[str, Any] = call.arguments
     rule = AveragePool(
         call.pair("kernel_size"),
-        _stride(call),
+        pool_stride(call),
         call.pair("padding"),
         arguments["count_include_pad"],
         arguments["divisor_override"],
