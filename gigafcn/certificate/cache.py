@@ -1,0 +1,66 @@
+"""Where are certificates kept, so that a model is tried once and not before every map?
+
+One small JSON file per model, rules, precision and device in ``$GIGAFCN_CACHE/certificates``, by
+default below ``~/.cache/gigafcn``.  It holds figures of noise and nothing of any slide.  Only
+certificates that hold, and for which all was done, are kept; a cache that cannot be read or
+written is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from gigafcn.certificate.certificate import Certificate
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "GIGAFCN_CACHE"
+
+
+def cache_folder() -> Path | None:
+    """Folder of the certificates; None if there is no place for it."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        return Path(given) / "certificates"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # an account without a home
+        return None
+    return Path(base) / "gigafcn" / "certificates"
+
+
+def cache_key(*parts: object) -> str:
+    """Name of a certificate, by everything that it depends on."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def read_cached(key: str) -> Certificate | None:
+    """A certificate written before, marked as such; None if there is none that can be read."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    try:
+        found = Certificate.from_json(json.loads((folder / f"{key}.json").read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found.from_cache() if found.holds else None
+
+
+def write_cached(key: str, certificate: Certificate) -> None:
+    """Keep a certificate that holds, and for which all was done."""
+    folder = cache_folder()
+    if folder is None or not certificate.holds or certificate.not_done:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(certificate.to_json())
+        with NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(folder / f"{key}.json")
+    except OSError as error:
+        log.debug("the certificate is not kept: %s", error)

@@ -1,0 +1,248 @@
+"""``verify``: is tiling exact for this very model?  And the short form of it before each map.
+
+The module is run as it is, poisoned with NaN, and compared with sweeps on windows of the user's
+slide, or of noise.  The short form is kept on disk per model, so that only the first map waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from gigafcn.analysis import analyze
+from gigafcn.certificate.cache import cache_key, read_cached, write_cached
+from gigafcn.certificate.certificate import Certificate
+from gigafcn.certificate.compare import Window
+from gigafcn.certificate.examination import examine, full_form, short_form, versions
+from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
+from gigafcn.engine.pixels import to_input
+from gigafcn.engine.precision import threads
+from gigafcn.errors import ModelError, SlideError, UsageError
+from gigafcn.geometry import Box
+from gigafcn.model.loading import load_model
+from gigafcn.run import choices
+from gigafcn.run.options import Options
+from gigafcn.run.windowed import ways_out
+from gigafcn.schedule.resources import threads_per_worker
+from gigafcn.slide.opening import open_slide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from gigafcn.certificate.certificate import Certificate
+    from gigafcn.model.loading import LoadedModel
+    from gigafcn.run.request import Request
+    from gigafcn.slide.opening import Source
+    from gigafcn.slide.protocol import Pixels, Slide
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[int, int]
+
+PLACES = 5
+"""Places looked at along each axis of a slide, to find windows that show something."""
+
+MOST_THREADS = 4
+"""For the short form, whose images are small."""
+
+PATCH_PX = 64
+"""Side of what is looked at."""
+
+
+def verify(  # noqa: PLR0913 - the public interface, keywords only after two
+    model: str | Path | nn.Module,
+    source: Source | None = None,
+    *,
+    channels: int | Sequence[int] | None = None,
+    size: int | None = None,
+    precision: str = "fp32",
+    output_name: str | int | None = None,
+    level: int | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    windows: int = 2,
+    device: str = "cpu",
+    trust: bool = False,
+    sha256: str | None = None,
+    allow_unexpected: bool = False,
+) -> Certificate:
+    """Try whether tiling a model is exact, on the untouched module.
+
+    Parameters
+    ----------
+    model
+        Torch module, or what :func:`gigafcn.load_model` takes.
+    source
+        Slide to take windows from; None compares on noise.
+    channels
+        How many the model takes, or which of the slide's, in its order; None is what the model
+        says, else 3.
+    size
+        Image size in px to trace first; None tries several.
+    precision
+        "fp32" compares in fp32 and fp64, "fp64" in fp64 alone.
+    output_name
+        Which output to try, by name or index, if the model has several.
+    level
+        Pyramid level that windows are read from.
+    scale, mean, std
+        The model sees (stored * scale - mean) / std, as in :func:`gigafcn.infer`.
+    windows
+        How many windows of the slide to compare on: those that show most.
+    device
+        Where sweeps are compared with the module.
+    trust
+        Load a model whose loading can run code.
+    sha256
+        Of the model's file: load that very file, even if it can run code, and no other.
+    allow_unexpected
+        Leave weights of a checkpoint out that the model has not.
+
+    Returns
+    -------
+    Certificate
+        Its ``holds`` is False if the model is not local or a check failed.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be loaded or exported, or returns another shape than its graph says.
+    SlideError
+        If the slide cannot be opened or does not fit the model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> verify(torch.nn.Conv2d(3, 2, 3, padding=1)).exactness
+    'structural+measured'
+    """
+    if windows < 1:
+        raise UsageError(f"windows must be at least 1, got {windows}")
+    options = Options(
+        precision=precision, level=level, scale=scale, mean=mean, std=std, output_name=output_name
+    )
+    loaded = load_model(model, trust=trust, sha256=sha256, allow_unexpected=allow_unexpected)
+    if loaded.whole_image_refusal is not None:
+        raise ModelError(loaded.whole_image_refusal)
+    slide = None if source is None else open_slide(source)
+    try:
+        picked = _picked(loaded, slide, channels)
+        footprint = analyze(loaded.module, len(picked), size, choices.output(loaded, options))
+        form = full_form(precision)
+        chosen = None if slide is None else _slide_windows(slide, loaded, options, picked, windows)
+        where = choices.device(device)
+        with threads(_idle_threads()):
+            found = examine(footprint, loaded.name, form, device=where, windows=chosen)
+        return found if footprint.local else replace(found, remedy=ways_out(loaded, trust=trust))
+    finally:
+        if slide is not None:
+            slide.close()
+
+
+def check_before_run(request: Request) -> Certificate:
+    """The short form for a run in exact mode, from the cache if this model was tried before.
+
+    Raises
+    ------
+    CertificateError
+        If it does not hold; nothing has been written then.
+    ModelError
+        If the module returns another shape than its graph says.
+    """
+    plan, footprint = request.plan, request.exact
+    fingerprint = graph_fingerprint(request.graph)
+    key = cache_key(
+        fingerprint, source_fingerprint(), versions(), plan.precision, plan.device,
+        footprint.channels, footprint.halo, footprint.halo_aligned, footprint.period,
+    )  # fmt: skip
+    known = read_cached(key)
+    if known is not None:
+        return replace(known, model=request.model.name)
+    pixels = 0.0 if plan.device != "cpu" else float(request.graph.need_box(plan.box).area)
+    form = short_form(plan.precision, pixels)
+    with threads(min(MOST_THREADS, _idle_threads())):
+        found = examine(
+            footprint, request.model.name, form, device=plan.device, fingerprint=fingerprint
+        )
+    found.require()
+    log.debug("model %s checked in %.1f s: %s", found.model, found.seconds, found.summary)
+    write_cached(key, found)
+    return found
+
+
+def _idle_threads() -> int:
+    """Processors that nobody else keeps busy, at least one.
+
+    Small images mean many short parallel stretches, each as long as its slowest thread: sharing
+    processors makes them ten times slower.
+    """
+    return max(1, threads_per_worker(1) - round(os.getloadavg()[0]))
+
+
+def _picked(
+    model: LoadedModel, slide: Slide | None, asked: int | Sequence[int] | None
+) -> tuple[int, ...]:
+    """Channels that the model sees, by their place in the slide."""
+    if slide is None:
+        count = asked if isinstance(asked, int) else len(asked or ())
+        return tuple(range(count or model.channels or 3))
+    if isinstance(asked, int):
+        asked = range(asked)
+    return choices.channels(slide, model, asked)
+
+
+def _slide_windows(
+    slide: Slide, model: LoadedModel, options: Options, channels: tuple[int, ...], count: int
+) -> Callable[[Pair], Sequence[Window]]:
+    """Reads windows of a size where the slide shows most."""
+    level = choices.level(slide, options.level)
+    scaling = choices.scaling(slide, model, options, len(channels))
+
+    def windows(size: Pair) -> list[Window]:
+        found = []
+        for y, x in _liveliest(slide, level, size)[:count]:
+            stored = _read(slide, level, Box(y, x, y + size[0], x + size[1]))[:, :, list(channels)]
+            pixels = to_input(stored, scaling, torch.device("cpu"), torch.float64)
+            found.append(Window(pixels, "slide", (y, x)))
+        return found
+
+    return windows
+
+
+def _read(slide: Slide, level: int, box: Box) -> Pixels:
+    """A box of a slide; what lies beyond the slide repeats its edge."""
+    shape = slide.levels[level].shape
+    inside = box.clip(shape)
+    if inside.is_empty:
+        raise SlideError(f"{slide.name} has no pixel: {shape[0]} x {shape[1]} px (y, x)")
+    pixels = slide.read(inside, level)
+    beyond = [(0, want - have) for want, have in zip(box.shape, inside.shape, strict=True)]
+    return np.pad(pixels, (*beyond, (0, 0)), mode="edge")
+
+
+def _liveliest(slide: Slide, level: int, size: Pair) -> list[Pair]:
+    """Corners (y, x) of windows on a coarse grid, the one whose middle varies most first."""
+    shape = slide.levels[level].shape
+    starts = [
+        sorted({max(0, n - side) * i // (PLACES - 1) for i in range(PLACES)})
+        for n, side in zip(shape, size, strict=True)
+    ]
+
+    def variation(corner: Pair) -> float:
+        y, x = (
+            min(start + side // 2, n - 1)
+            for start, side, n in zip(corner, size, shape, strict=True)
+        )
+        patch = _read(slide, level, Box(y, x, y + PATCH_PX, x + PATCH_PX))
+        return -float(patch.astype(np.float64).std())
+
+    return sorted(((y, x) for y in starts[0] for x in starts[1]), key=variation)
