@@ -21,6 +21,7 @@ from gigafcn.graph.rules.window import Convolution, TransposedConvolution
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 @dataclass(frozen=True, slots=True)
 class PackedConvolution:
     """A convolution rule whose weights oneDNN need not reorder."""

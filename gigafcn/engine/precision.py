@@ -26,3 +26,14 @@ def as_asked() -> Iterator[None]:
     )
     with torch.inference_mode(), whole:
         yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads of the CPU, and give the caller's setting back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gigafcn.engine.pixels import PRECISIONS, activated, likeliest, quantised, to_input
+from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
+from gigafcn.engine.scores import ScoreSink, in_store
 from gigafcn.engine.sweep import Sweep
 from gigafcn.engine.writing import ShardWriter
-from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 from gigafcn.plan.sweep_plan import SweepPlan, plan_sweep
 
@@ -53,6 +53,9 @@ class TileReceipt:
 
     waited_for_storing_s: float
     """Time computing stood still for room."""
+
+    objects: dict[str, str]
+    """CRC32C of the objects written, by key within the map."""
 
 
 def sweep_plan(graph: ModelGraph, plan: RunPlan, tile: Box) -> SweepPlan:
@@ -95,10 +98,15 @@ def compute_tile(
     sweep = sweep_plan(graph, plan, tile)
     strips = [Box.of(rows, sweep.window.x) for rows in sweep.rows[0].new if not rows.is_empty]
     reader = StripReader(image, strips)
-    with ShardWriter(store, plan.spec, _in_store(tile, plan)) as writer:
+    with ShardWriter(store, plan.spec, in_store(tile, plan)) as writer:
         steps = _Steps(graph, plan, tile, reader, writer, advance)
         with as_asked():
             Sweep(graph, sweep).run(steps.read, steps.write)
+    return receipt(tile, start, reader, writer)
+
+
+def receipt(tile: Box, start: float, reader: StripReader, writer: ShardWriter) -> TileReceipt:
+    """What a tile took that was begun at ``start`` on the performance counter."""
     return TileReceipt(
         tile=tile,
         seconds=time.perf_counter() - start,
@@ -106,12 +114,8 @@ def compute_tile(
         storing_s=writer.busy_s,
         waited_for_reading_s=reader.waited_s,
         waited_for_storing_s=writer.waited_s,
+        objects=writer.written,
     )
-
-
-def _in_store(box: Box, plan: RunPlan) -> Box:
-    """A map box in the store's coordinates, which begin at the run's part of the map."""
-    return box.shift(-plan.box.y0, -plan.box.x0)
 
 
 class _Steps:
@@ -127,8 +131,7 @@ class _Steps:
         advance: Advance,
     ) -> None:
         self._plan = plan
-        self._tile = tile
-        self._writer = writer
+        self._sink = ScoreSink(plan, tile, writer)
         self._advance = advance
         self._strips = iter(reader)
         self._held = Box(0, 0, 0, 0)
@@ -144,27 +147,6 @@ class _Steps:
         return to_input(pixels, self._plan.scaling, self._device, self._dtype)
 
     def write(self, box: Box, logits: Tensor) -> None:
-        """Turn a block of the model's output into scores and labels and hand them on."""
-        scores = activated(logits, self._plan.activation)
-        self._refuse_non_finite(box, scores)
-        spec = self._plan.spec
-        labels = None
-        if spec.labels:
-            dtype = getattr(torch, spec.label_dtype)
-            labels = likeliest(scores, dtype)
-        self._writer.put(_in_store(box, self._plan), quantised(scores, spec.dtype), labels)
-        if box.x1 == self._tile.x1:
-            self._writer.rows_done(_in_store(box, self._plan).y1)
+        """Hand a block of the model's output on."""
+        self._sink.put(box, logits)
         self._advance(box.area)
-
-    def _refuse_non_finite(self, box: Box, scores: Tensor) -> None:
-        # A sum is finite only if all its terms are, unless it overflows: then look closer.
-        if torch.isfinite(scores.sum()) or torch.isfinite(scores).all():
-            return
-        bad = (~torch.isfinite(scores[0])).any(dim=0)
-        y, x = (int(i) for i in bad.nonzero()[0])
-        raise RunError(
-            f"the model's output is NaN or infinite at {int(bad.sum())} px of tile "
-            f"{tuple(self._tile)} (y0, x0, y1, x1), first at map px y={box.y0 + y}, "
-            f"x={box.x0 + x}; check mean, std and scale, or the precision ({self._plan.precision})"
-        )

@@ -43,7 +43,7 @@ class MapGeometry:
     stride: tuple[Fraction, Fraction]
     """Input px per map px."""
 
-    offset: Pair
+    offset: tuple[int | Fraction, int | Fraction]
     """Map pixel j covers image px [offset + j * stride, offset + (j + 1) * stride)."""
 
     def cells(self, box: Box) -> Box:

@@ -106,6 +106,8 @@ def choose_layout(
     height, width = demand.box.shape
     chunk = choose_chunk((height, width))
     strip_px, block_px = _steps(demand, strip)
+    units = tile_units(demand.period, chunk)
+    asked = None if tile is None else rounded_tile(tile, demand.period, chunk)
 
     def layout(sides: Pair) -> Layout:
         shard = choose_shard(
@@ -114,26 +116,53 @@ def choose_layout(
         memory = projected_bytes(demand, sides, shard, strip_px, block_px)
         return Layout(sides, chunk, shard, strip_px, block_px, memory)
 
-    if tile is not None:
-        asked = layout(rounded_tile(tile, demand.period, chunk))
-        if asked.memory > budget:
-            raise UsageError(
-                f"tiles of {asked.tile[0]} x {asked.tile[1]} px (y, x) take "
-                f"{_amount(asked.memory)}, the memory is {_amount(budget)}; "
-                f"take a smaller --tile or more --memory"
-            )
-        return asked
-    return _widest(demand, layout, chunk, budget, workers)
+    return fitting_layout(
+        layout, demand.box.shape, units, asked=asked, budget=budget, workers=workers
+    )
+
+
+def fitting_layout(
+    layout: Callable[[Pair], Layout],
+    shape: Pair,
+    units: Pair,
+    *,
+    asked: Pair | None,
+    budget: int,
+    workers: int,
+) -> Layout:
+    """The layout of the tile that was asked for, or of the widest tile that fits the budget.
+
+    Parameters
+    ----------
+    layout
+        Gives the layout for a tile (y, x) in map px.
+    shape, units
+        Of the map, and of the smallest tile, in map px.
+
+    Raises
+    ------
+    UsageError
+        If nothing fits: says the least that would.
+    """
+    if asked is None:
+        return _widest(layout, shape, units, budget, workers)
+    found = layout(asked)
+    if found.memory > budget:
+        raise UsageError(
+            f"tiles of {found.tile[0]} x {found.tile[1]} px (y, x) take "
+            f"{_amount(found.memory)}, the memory is {_amount(budget)}; "
+            f"take a smaller --tile or more --memory"
+        )
+    return found
 
 
 def _widest(
-    demand: Demand, layout: Callable[[Pair], Layout], chunk: int, budget: int, workers: int
+    layout: Callable[[Pair], Layout], shape: Pair, units: Pair, budget: int, workers: int
 ) -> Layout:
     """The widest tile that fits: every cut between columns computes a halo twice."""
-    units = tile_units(demand.period, chunk)
     least: Layout | None = None
-    for wide in _widths(demand.box.x.size, units[1]):
-        for tall in _heights(demand, wide, units[0], workers):
+    for wide in _widths(shape[1], units[1]):
+        for tall in _heights(shape, wide, units[0], workers):
             found = layout((tall, wide))
             if found.memory <= budget:
                 return found
@@ -152,9 +181,9 @@ def _amount(count: int) -> str:
     return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
 
 
-def _heights(demand: Demand, wide: int, unit: int, workers: int) -> Iterator[int]:
+def _heights(shape: Pair, wide: int, unit: int, workers: int) -> Iterator[int]:
     """The planned height, then a small one: it allows small shards, which take less memory."""
-    tall = tile_height(demand.box.shape, wide, unit, workers)
+    tall = tile_height(shape, wide, unit, workers)
     yield tall
     for small in (8 * unit, 2 * unit, unit):
         if small < tall:

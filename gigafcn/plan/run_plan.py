@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gigafcn.geometry import Box
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.map_geometry import MapGeometry
+from gigafcn.plan.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,26 +71,40 @@ class RunPlan:
     threads: int
     """CPU threads of each worker."""
 
+    mode: str = "exact"
+    """"exact", "blend" or "patch"."""
+
+    windows: Windows | None = None
+    """Of blend and patch; None in exact mode."""
+
+    output: str | int | None = None
+    """Which output of a model with several, by name or index."""
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; fractions as strings."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         geometry = asdict(self.geometry)
-        geometry["stride"] = [str(s) for s in self.geometry.stride]
+        for name in ("stride", "offset"):
+            geometry[name] = [str(s) for s in getattr(self.geometry, name)]
         plain["geometry"] = geometry
         plain["spec"] = self.spec.to_json()
         plain["scaling"] = asdict(self.scaling)
+        plain["windows"] = None if self.windows is None else self.windows.to_json()
         return {name: _listed(value) for name, value in plain.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunPlan:
         """Inverse of :meth:`to_json`."""
         geometry = _tupled(data["geometry"])
-        geometry["stride"] = tuple(Fraction(s) for s in geometry["stride"])
+        for name in ("stride", "offset"):
+            geometry[name] = tuple(Fraction(s) for s in geometry[name])
+        windows = data["windows"]
         rest = _tupled(data) | {
             "geometry": MapGeometry(**geometry),
             "spec": MapSpec.from_json(data["spec"]),
             "scaling": Scaling(**_tupled(data["scaling"])),
             "box": Box(*data["box"]),
+            "windows": None if windows is None else Windows.from_json(windows),
         }
         return cls(**rest)
 

@@ -128,7 +128,12 @@ def viewed(x: Tensor, conv: nn.Module) -> Tensor:
     return torch.relu(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) + torch.relu(y[:, :, :, :])
 
 
-@pytest.mark.parametrize("function", [doubled, branched, viewed])
+def picked(x: Tensor, conv: nn.Module) -> Tensor:
+    y: Tensor = conv(x)
+    return torch.relu(y[:, 1]).unsqueeze(1) + y + torch.sigmoid(y.unbind(1)[2]).unsqueeze(1)
+
+
+@pytest.mark.parametrize("function", [doubled, branched, viewed, picked])
 def test_a_value_with_several_readers_is_not_overwritten(function: Callable[..., Tensor]) -> None:
     check_equal(Layered(function, nn.Conv2d(3, 3, 3, padding=1)))
 

@@ -1,0 +1,191 @@
+"""Run the module itself on a batch of windows, and take the output that was asked for.
+
+Blend and patch need no graph: any module will do, TorchScript and wrapped ONNX included.  It is
+called as it is, on the plan's device, in its precision, with weights and pixels channels-last.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gigafcn.engine.tuned import tune
+from gigafcn.errors import GigafcnError, ModelError, RunError
+
+if TYPE_CHECKING:
+    from gigafcn.plan.windows import Windows
+
+ONLY = "output"
+"""Name of the output of a module that returns one tensor."""
+
+MOST_NAMED = 8
+REASON_LETTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A placed module, and which of its outputs counts."""
+
+    module: nn.Module
+    output: str | int | None
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Output (b, c, y, x) for a batch (b, c, y, x); y and x are 1 for a classifier's.
+
+        Raises
+        ------
+        RunError
+            If the module fails, with its reason.
+        ModelError
+            If what it returns is no map and no scores, or does not say which output counts.
+        """
+        try:
+            returned = self.module(batch)
+        except GigafcnError:
+            raise
+        except Exception as error:  # the user's own code may raise anything
+            reason = " ".join(str(error).split())[-REASON_LETTERS:]
+            shape = " x ".join(str(n) for n in batch.shape)
+            raise RunError(
+                f"the model fails on an input of {shape}: {type(error).__name__}: {reason}"
+            ) from error
+        return _in_four_dimensions(chosen_output(returned, self.output))
+
+
+def placed_module(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy of a module, as it runs; the module itself if it cannot be copied."""
+    try:
+        own = copy.deepcopy(module)
+    except Exception:  # what wraps another runtime need not know how to be copied
+        own = module
+    with warnings.catch_warnings(), torch.no_grad():
+        # Copies of TorchScript weights are not leaves, of which torch warns when it moves them.
+        warnings.simplefilter("ignore", UserWarning)
+        placed: nn.Module = own.eval().to(device, dtype)
+        placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # it exists
+    return placed
+
+
+def tuned_forward(
+    module: nn.Module, output: str | int | None, shape: tuple[int, int, int], **place: Any
+) -> Forward:
+    """A copy of a module as it runs on windows of ``shape`` (c, y, x).
+
+    Parameters
+    ----------
+    output
+        See :func:`chosen_output`.
+    place
+        ``device`` and ``dtype`` to run it with.
+    """
+    placed = placed_module(module, place["device"], place["dtype"])
+    forward = Forward(placed, output)
+    if placed is not module:
+        tune(placed, forward, noise(1, shape, **place))
+    return forward
+
+
+def noise(count: int, shape: tuple[int, int, int], **place: Any) -> Tensor:
+    """The same random input (b, c, y, x) each time, channels-last."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn((count, *shape), generator=generator).to(**place)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def chosen_output(returned: Any, choice: str | int | None) -> Tensor:
+    """One tensor of what a module returned.
+
+    Parameters
+    ----------
+    returned
+        A tensor, or tuples, lists and mappings of tensors.
+    choice
+        Name or index; None takes the last if all have one shape.
+
+    Raises
+    ------
+    ModelError
+        Naming the outputs there are.
+    """
+    named = dict(_named(returned, ""))
+    if not named:
+        raise ModelError(f"the model returns {type(returned).__name__}, no tensor")
+    tensors = list(named.values())
+    if choice is None:
+        if len({tuple(tensor.shape) for tensor in tensors}) == 1:
+            return tensors[-1]
+        raise ModelError(
+            f"the model returns {len(named)} tensors of different shapes: {_listed(named)}; "
+            f"say which one is the map with --output-name NAME|INDEX (output_name in Python)"
+        )
+    if str(choice) in named:
+        return named[str(choice)]
+    try:
+        return tensors[int(choice)]
+    except (ValueError, IndexError):
+        raise ModelError(
+            f"the model has no output {choice!r}; it returns {_listed(named)}"
+        ) from None
+
+
+def _named(returned: Any, name: str) -> list[tuple[str, Tensor]]:
+    """Every tensor with its path: keys, indices and fields, joined by dots."""
+    items: list[tuple[Any, Any]]
+    if isinstance(returned, Tensor):
+        return [(name or ONLY, returned)]
+    if isinstance(returned, Mapping):
+        items = list(returned.items())
+    elif isinstance(returned, tuple) and hasattr(returned, "_asdict"):
+        items = list(returned._asdict().items())
+    elif isinstance(returned, tuple | list):
+        items = list(enumerate(returned))
+    elif dataclasses.is_dataclass(returned):
+        items = [(f.name, getattr(returned, f.name)) for f in dataclasses.fields(returned)]
+    else:
+        return []
+    prefix = f"{name}." if name else ""
+    return [found for key, item in items for found in _named(item, f"{prefix}{key}")]
+
+
+def _listed(named: Mapping[str, Tensor]) -> str:
+    shown = [f"{name} {tuple(t.shape)}" for name, t in list(named.items())[:MOST_NAMED]]
+    return ", ".join(shown) + (", ..." if len(named) > MOST_NAMED else "")
+
+
+def _in_four_dimensions(output: Tensor) -> Tensor:
+    """Scores (b, classes) or (b,) as maps of one px."""
+    match output.dim():
+        case 4:
+            return output
+        case 2:
+            return output[:, :, None, None]
+        case 1:
+            return output[:, None, None, None]
+        case _:
+            raise ModelError(
+                f"the model returns a tensor of shape {tuple(output.shape)}, neither "
+                f"(b, classes, y, x) nor (b, classes)"
+            )
+
+
+def refuse_other_shape(output: Tensor, windows: Windows, count: int, classes: int) -> None:
+    """Raise unless a batch's output has the shape that the run was planned with.
+
+    Raises
+    ------
+    RunError
+        With both shapes: the output depends on what the windows hold.
+    """
+    expected = (count, classes, *windows.cell)
+    if tuple(output.shape) != expected:
+        raise RunError(
+            f"the model's output changes between windows: {tuple(output.shape)} (b, c, y, x) "
+            f"where {expected} was expected"
+        )

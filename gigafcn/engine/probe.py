@@ -1,0 +1,162 @@
+"""What does a module give for a window, what does a call of it take, and how does it end?
+
+It is called once on noise before anything is planned.  The op that made its output tells whether
+scores are activated already; memory is what the process took at most meanwhile, a GPU's left
+out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gigafcn.engine.forward import noise
+from gigafcn.engine.precision import as_asked
+from gigafcn.errors import ModelError, RunError
+
+if TYPE_CHECKING:
+    from gigafcn.engine.forward import Forward
+
+Pair = tuple[int, int]
+
+SAMPLED_EVERY_S = 0.002
+
+
+COPIES = ("aten.clone.", "aten._to_copy.", "aten.to.", "aten.contiguous.", "aten.reshape.")
+"""Ops that change no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one call of a module showed."""
+
+    classes: int
+    cell: Pair
+    """Map px (y, x) for a window; 1 x 1 for a classifier."""
+
+    last_op: str
+    """ATen op that made the output, such as "aten._softmax.default"; "" if none was seen."""
+
+    batch: int
+    """Windows of the call."""
+
+    memory: int
+    """Bytes that the call took beyond what was held before."""
+
+
+def probed(
+    forward: Forward, shape: tuple[int, int, int], batches: list[int], **place: Any
+) -> Probe:
+    """Call a module on noise.
+
+    Parameters
+    ----------
+    shape
+        (c, y, x) of a window.
+    batches
+        Windows per call to try, in this order, until the module and the memory take it.
+    place
+        ``device`` and ``dtype`` of the noise.
+
+    Raises
+    ------
+    ModelError
+        If it takes none of them, with the reason for the last.
+    """
+    for batch in batches:
+        try:
+            output, last_op, memory = _called(forward, noise(batch, shape, **place))
+        except RunError as error:
+            if batch != batches[-1]:
+                continue
+            raise ModelError(
+                f"{error}; give the window that the model takes with --window, and fewer with "
+                f"--batch"
+            ) from error
+        if output.shape[0] == batch:
+            classes, *cell = output.shape[1:]
+            return Probe(classes, (cell[0], cell[1]), last_op, batch, memory)
+    raise ModelError(
+        f"the model returns {output.shape[0]} results for {batch} windows; it must return one each"
+    )
+
+
+def _called(forward: Forward, batch: Tensor) -> tuple[Tensor, str, int]:
+    with as_asked(), _Ops() as ops, _Peak() as peak:
+        output = forward(batch)
+    return output, ops.made(output), peak.bytes
+
+
+def seconds_per_call(forward: Forward, batch: Tensor) -> float:
+    """Time of one call once the module is warm."""
+    with as_asked():
+        forward(batch)
+        _finish(batch.device)
+        start = time.perf_counter()
+        forward(batch)
+        _finish(batch.device)
+    return time.perf_counter() - start
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class _Ops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of its base
+    """Notes which op wrote each piece of memory last."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # of its base
+        self._makers: dict[int, str] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for each in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(each, Tensor):
+                self._note(func, args, each)
+        return result
+
+    def _note(self, func: Any, args: Any, result: Tensor) -> None:
+        name, place = str(func), result.untyped_storage().data_ptr()
+        source = next((a for a in args if isinstance(a, Tensor)), None)
+        if source is not None and name.startswith(COPIES):
+            self._makers[place] = self.made(source)
+        elif not func.is_view:
+            self._makers[place] = name
+
+    def made(self, tensor: Tensor) -> str:
+        """The op that a tensor's values come from."""
+        return self._makers.get(tensor.untyped_storage().data_ptr(), "")
+
+
+class _Peak:
+    """Watches how much memory is taken while something runs."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._process = psutil.Process()
+        self.bytes = 0
+
+    def __enter__(self) -> _Peak:
+        self._before = self._process.memory_info().rss
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        last = False
+        while not last:
+            last = self._stop.wait(SAMPLED_EVERY_S)
+            self.bytes = max(self.bytes, self._process.memory_info().rss - self._before)

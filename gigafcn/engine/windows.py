@@ -1,0 +1,172 @@
+"""Compute one tile of blend or patch: read ahead, run the module on windows, gather, store.
+
+Windows come row by row.  Pixels are read once: rows that the next row of windows needs too are
+kept as stored.  Each batch is normalised on the device and copied into a tensor of its own, so a
+module may even change its input.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gigafcn.engine.blend import Blend
+from gigafcn.engine.forward import Forward, refuse_other_shape
+from gigafcn.engine.patch import Patch
+from gigafcn.engine.pixels import PRECISIONS, to_input
+from gigafcn.engine.precision import as_asked
+from gigafcn.engine.reading import PaddedImage, StripReader
+from gigafcn.engine.scores import ScoreSink, in_store
+from gigafcn.engine.tile import Advance, TileReceipt, receipt
+from gigafcn.engine.writing import ShardWriter
+from gigafcn.geometry import Box, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gigafcn.output.store import MapStore
+    from gigafcn.plan.run_plan import RunPlan
+    from gigafcn.plan.windows import Windows
+    from gigafcn.slide.protocol import Pixels
+
+
+class _Gathering(Protocol):
+    """Where the output of batches goes."""
+
+    def add(self, row: int, columns: range, outputs: Tensor) -> None:
+        """Take a batch (b, c, y, x)."""
+        ...
+
+    def end_row(self, row: int) -> None:
+        """Take note that a row of windows is complete."""
+        ...
+
+
+def compute_windows(
+    forward: Forward,
+    plan: RunPlan,
+    tile: Box,
+    image: PaddedImage,
+    store: MapStore,
+    advance: Advance,
+) -> TileReceipt:
+    """Compute and store one tile; see :func:`gigafcn.engine.tile.compute_tile`.
+
+    Raises
+    ------
+    RunError
+        If the module fails, or its output is of another shape than planned, or not finite.
+    """
+    start = time.perf_counter()
+    windows = plan.windows
+    assert windows is not None
+    feed = WindowFeed(plan, windows, tile, image)
+    progress = _Progress(tile.area, windows.computed(tile), advance)
+    classes = len(plan.spec.classes)
+    with ShardWriter(store, plan.spec, in_store(tile, plan)) as writer:
+        sink = ScoreSink(plan, tile, writer)
+        gathering: _Gathering = (
+            Blend(windows, tile, sink) if windows.mode == "blend" else Patch(tile, sink)
+        )
+        with as_asked():
+            for row, batches in feed.rows():
+                for columns, batch in batches:
+                    outputs = forward(batch)
+                    refuse_other_shape(outputs, windows, len(columns), classes)
+                    gathering.add(row, columns, outputs)
+                    progress.add(len(columns))
+                gathering.end_row(row)
+    return receipt(tile, start, feed.reader, writer)
+
+
+class _Progress:
+    """Tells of windows in map px: a tile's px, spread evenly over its windows."""
+
+    def __init__(self, pixels: int, windows: int, advance: Advance) -> None:
+        self._pixels, self._windows, self._advance = pixels, windows, advance
+        self._done = 0
+
+    def add(self, count: int) -> None:
+        before = self._done * self._pixels // self._windows
+        self._done += count
+        self._advance(self._done * self._pixels // self._windows - before)
+
+
+class WindowFeed:
+    """The module's inputs for one tile, batch by batch."""
+
+    def __init__(self, plan: RunPlan, windows: Windows, tile: Box, image: PaddedImage) -> None:
+        self._plan, self._windows = plan, windows
+        self._rows = windows.touching(0, tile.y)
+        self._batches = list(windows.batches(tile.x))
+        reads = windows.reads(tile).intersect(windows.content)
+        self._wanted = [
+            Box.of(windows.window(0, row), reads.x).intersect(windows.content) for row in self._rows
+        ]
+        self.reader = StripReader(image, list(_new_rows(self._wanted)))
+        self._dtype = PRECISIONS[plan.precision]
+        self._device = torch.device(plan.device)
+        self._inputs: dict[int, Tensor] = {}
+
+    def rows(self) -> Iterator[tuple[int, Iterator[tuple[range, Tensor]]]]:
+        """Each row of windows with its batches: columns, and the input (b, c, y, x)."""
+        held, pixels = Box(0, 0, 0, 0), None
+        for row, wanted, (box, fresh) in zip(self._rows, self._wanted, self.reader, strict=True):
+            if pixels is None or held.y1 <= wanted.y0:
+                pixels = fresh
+            else:
+                pixels = np.concatenate((pixels[wanted.y0 - held.y0 :], fresh))
+            held = wanted
+            assert box.y1 == wanted.y1
+            yield row, self._of_row(row, wanted, pixels)
+
+    def _of_row(self, row: int, held: Box, pixels: Pixels) -> Iterator[tuple[range, Tensor]]:
+        for columns in self._batches:
+            yield columns, self._filled(row, columns, held, pixels)
+
+    def _filled(self, row: int, columns: range, held: Box, pixels: Pixels) -> Tensor:
+        """The input of a batch; the tensor is used again by the next of the same length."""
+        batch = self._input(len(columns))
+        top = self._windows.start(0, row)
+        for group in self._groups(columns):
+            stop = self._windows.window(1, group[-1]).stop
+            across = Span(self._windows.start(1, group[0]), stop).intersect(held.x)
+            part = pixels[:, across.relative_to(held.x0)]
+            values = to_input(part, self._plan.scaling, self._device, self._dtype)[0]
+            for column in group:
+                window = self._windows.window(1, column)
+                shared = window.intersect(across)
+                rows, inside = held.y.relative_to(top), shared.relative_to(window.start)
+                target = batch[column - columns.start]
+                if held.y.size < self._windows.size[0] or shared.size < window.size:
+                    target.zero_()
+                target[:, rows, inside] = values[:, :, shared.relative_to(across.start)]
+        return batch
+
+    def _groups(self, columns: range) -> list[range]:
+        """Windows to normalise at once: all of them, unless there are gaps between."""
+        if self._windows.interval[1] <= self._windows.size[1]:
+            return [columns]
+        return [range(column, column + 1) for column in columns]
+
+    def _input(self, count: int) -> Tensor:
+        if count not in self._inputs:
+            self._inputs[count] = torch.empty(
+                (count, len(self._plan.channels), *self._windows.size),
+                dtype=self._dtype,
+                device=self._device,
+                memory_format=torch.channels_last,
+            )
+        return self._inputs[count]
+
+
+def _new_rows(wanted: list[Box]) -> Iterator[Box]:
+    """Of each box, the rows that those before did not hold."""
+    stop = wanted[0].y0
+    for box in wanted:
+        yield Box(max(stop, box.y0), box.x0, box.y1, box.x1)
+        stop = box.y1

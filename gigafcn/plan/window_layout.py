@@ -1,0 +1,150 @@
+"""Choose the tile of blend and patch within the memory budget.
+
+A tile is computed one row of windows at a time: what it takes grows with its width, not with its
+height.  Every cut between tiles computes the windows across it twice, so tiles are as wide as the
+memory allows and, unless asked for otherwise, at least two windows high.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gigafcn.geometry import Box
+from gigafcn.output.sizing import choose_chunk, choose_shard
+from gigafcn.plan.planning import BASE_BYTES, ROWS_HELD, STRIPS_HELD, Layout, fitting_layout
+from gigafcn.plan.tiles import TILES_PER_WORKER, rounded_tile, tiles
+
+if TYPE_CHECKING:
+    from gigafcn.plan.windows import Windows
+
+Pair = tuple[int, int]
+
+LEAST_CHUNK = 16
+"""Smallest side of a chunk, in map px, that is made so that patch has a tile for every worker."""
+
+WINDOWS_HIGH = 2
+"""Windows that a planned tile of blend is at least high."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDemand:
+    """What planning needs to know of a run of blend or patch."""
+
+    windows: Windows
+    box: Box
+    """Part of the map to compute, in map px."""
+
+    classes: int
+    dtype: str
+    """Of the stored scores."""
+
+    labels: bool
+    item: int
+    """Bytes of one value while computing."""
+
+    channels: int
+    """That the model sees."""
+
+    stored_bytes: int
+    """Bytes of one stored input pixel, all channels that are read."""
+
+    weights: int
+    """Bytes of the model's weights."""
+
+    forward: int
+    """Bytes that a call of the module was measured to take."""
+
+    @property
+    def period(self) -> Pair:
+        """Map px on whose multiples tiles are cut."""
+        return 1, 1
+
+
+def choose_window_layout(
+    demand: WindowDemand, *, tile: int | Pair | None, budget: int, workers: int
+) -> Layout:
+    """Choose the layout of a run of blend or patch.
+
+    Parameters
+    ----------
+    tile
+        As asked for, in map px; None leaves the choice free.
+    budget
+        Bytes that one worker may take.
+    workers
+        Worker processes to feed.
+
+    Raises
+    ------
+    UsageError
+        If nothing fits the budget: says the least that would.
+    """
+    shape = demand.box.shape
+    chunk = _chunk(demand, workers)
+    high = -(-WINDOWS_HIGH * demand.windows.cell[0] // chunk) * chunk
+
+    def layout(sides: Pair) -> Layout:
+        shard = chunk
+        if chunk == choose_chunk(shape):
+            shard = choose_shard(
+                shape, demand.classes, dtype=demand.dtype, labels=demand.labels, tile=sides
+            )
+        memory = window_bytes(demand, sides, shard)
+        return Layout(sides, chunk, shard, demand.windows.cell[0], demand.windows.cell[1], memory)
+
+    return fitting_layout(
+        layout,
+        shape,
+        (high if tile is None else chunk, chunk),
+        asked=None if tile is None else rounded_tile(tile, (1, 1), chunk),
+        budget=budget,
+        workers=workers,
+    )
+
+
+def _chunk(demand: WindowDemand, workers: int) -> int:
+    """Side of a chunk: small where a px costs a window and there are workers to feed."""
+    chunk = choose_chunk(demand.box.shape)
+    if demand.windows.mode == "blend" or workers == 1:
+        return chunk
+    rows = demand.box.shape[0]
+    while chunk > LEAST_CHUNK and ceil(rows / chunk) < workers * TILES_PER_WORKER:
+        chunk = max(LEAST_CHUNK, chunk // 2)
+    return chunk
+
+
+def window_bytes(demand: WindowDemand, tile: Pair, shard: int) -> int:
+    """Peak bytes of one worker: a call of the module, rows of windows, sums, shard rows."""
+    windows, box = demand.windows, demand.box
+    columns, rows = min(tile[1], box.x.size), min(tile[0], box.y.size)
+    middle = box.x0 + (box.x.size - columns) // 2 // columns * columns
+    sample = Box(box.y0, middle, box.y0 + 1, middle + columns)
+    width = windows.reads(sample).x.size
+    fresh = min(windows.interval[0], windows.size[0])
+    stored = (STRIPS_HELD * fresh + 2 * windows.size[0]) * width * demand.stored_bytes
+    batch = windows.batch * windows.size[0] * windows.size[1] * demand.channels
+    per_px = demand.classes * np.dtype(demand.dtype).itemsize + int(demand.labels)
+    shards = ROWS_HELD * min(shard, rows) * columns * per_px
+    planes = demand.classes + int(windows.weights == "gaussian")
+    # The overlap is copied when sums move up; normalising holds two more copies of a batch.
+    sums = 2 * windows.cell[0] * columns * planes * max(4, demand.item)
+    inputs = 4 * batch * max(4, demand.item)
+    return BASE_BYTES + 2 * demand.weights + demand.forward + stored + inputs + shards + sums
+
+
+def window_waste(windows: Windows, box: Box, tile: Pair) -> float:
+    """How many times a px is computed on average, windows across tiles included."""
+    count = sum(windows.computed(part) for part in tiles(box, tile))
+    return count * windows.size[0] * windows.size[1] / windows.reads(box).area
+
+
+def count_batches(windows: Windows, box: Box, tile: Pair) -> int:
+    """Calls of the module that the tiles of a map box take."""
+    return sum(
+        len(windows.touching(0, part.y)) * len(list(windows.batches(part.x)))
+        for part in tiles(box, tile)
+    )

@@ -1,0 +1,75 @@
+"""What does a finished run say of itself: mode, caption of the picture, figures, certificate?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gigafcn.engine.tile import TileReceipt
+    from gigafcn.run.request import Request
+    from gigafcn.schedule.driver import Outcome
+
+
+def described_mode(request: Request) -> str:
+    """Mode and what it depends on, such as "exact · halo 9/9/9/9 px", "patch 224/112"."""
+    windows = request.plan.windows
+    if windows is not None:
+        return windows.described
+    top, bottom, left, right = request.exact.halo
+    return f"exact · halo {top}/{bottom}/{left}/{right} px"
+
+
+def window_certificate(request: Request, tiles: int) -> dict[str, Any]:
+    """What a map of blend or patch is, for lack of a proof that it equals the whole run."""
+    windows = request.plan.windows
+    assert windows is not None
+    meaning = (
+        "a weighted mean of the model's output on overlapping windows, which differs from its "
+        "output on the whole image"
+        if windows.mode == "blend"
+        else "the model's output on each window by itself"
+    )
+    return {
+        "mode": windows.mode,
+        "class": "approximate",
+        "meaning": f"{meaning}; it does not depend on tiles",
+        "tiles": tiles,
+        "window": list(windows.size),
+        "interval": list(windows.interval),
+        "overlap": windows.overlap,
+        "weights": windows.weights,
+        "batch": windows.batch,
+        "precision": request.plan.precision,
+    }
+
+
+def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """Figures for a closing line."""
+    spec, windows = request.plan.spec, request.plan.windows
+    pixels = round(spec.shape[0] * spec.shape[1] * float(spec.stride[0] * spec.stride[1]))
+    name, share = _bottleneck(outcome.receipts)
+    return {
+        "pixels": pixels,
+        "mpx_per_s": pixels / 1e6 / seconds,
+        "compute_seconds": seconds,
+        "halo": None if windows is not None else request.exact.halo,
+        "mode": "exact" if windows is None else windows.described,
+        "bottleneck": name,
+        "bottleneck_share": share,
+        "model": request.model.name,
+        "slide": request.slide.name,
+    }
+
+
+def _bottleneck(receipts: Sequence[TileReceipt]) -> tuple[str, float]:
+    """What the run waited for most, and its share of the tiles' time."""
+    total = sum(r.seconds for r in receipts) or 1.0
+    waits = {
+        "reading": sum(r.waited_for_reading_s for r in receipts),
+        "storing": sum(r.waited_for_storing_s for r in receipts),
+    }
+    waits["computing"] = total - sum(waits.values())
+    name = max(waits, key=lambda key: waits[key])
+    return name, waits[name] / total
