@@ -11,22 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from gigafcn.geometry import Box
-from gigafcn.metrics import Metrics, confusion_matrix, metrics
-from gigafcn.output import StoredMap, open_map
+from gigafcn.evaluate import evaluate_map
 from gigafcn.run import Result, infer
-from gigafcn.slide import Slide, open_slide
 from gigafcn.train.demonstration_slide import write_demonstration_slide
 
 if TYPE_CHECKING:
+    from gigafcn.metrics import Metrics
     from gigafcn.progress import ProgressCallback
 
 FOLDER = Path("gigafcn-demo")
 MODEL = "demonstration"
-PIECE_PX = 2048
-"""Side of the pieces that are compared at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,26 +83,5 @@ def run_demo(
     slide = folder / "slide.tiff"
     truth = write_demonstration_slide(slide, size_px, seed=seed, progress=progress)
     result = infer(slide, MODEL, folder / "slide.zarr", overwrite=True, progress=progress)
-    stored = open_map(result.path)
-    return DemoReport(slide, truth, result, stored.spec.classes, score_labels(stored, truth))
-
-
-def score_labels(stored: StoredMap, truth: Path) -> Metrics:
-    """Compare the labels of a map with a mask of class numbers, piece by piece."""
-    mask = open_slide(truth)
-    try:
-        return metrics(_confusion(stored, mask))
-    finally:
-        mask.close()
-
-
-def _confusion(stored: StoredMap, mask: Slide) -> np.ndarray:
-    classes = len(stored.spec.classes)
-    counts = np.zeros((classes, classes), np.int64)
-    height, width = stored.spec.shape
-    for y in range(0, height, PIECE_PX):
-        for x in range(0, width, PIECE_PX):
-            box = Box(y, x, y + PIECE_PX, x + PIECE_PX).clip((height, width))
-            labels = stored.labels[0][box.y0 : box.y1, box.x0 : box.x1]
-            counts += confusion_matrix(mask.read(box)[..., 0], labels, classes)
-    return counts
+    found = evaluate_map(result.path, truth)
+    return DemoReport(slide, truth, result, found.classes, found.metrics)

@@ -1,7 +1,7 @@
 """How well does a map agree with the truth?  The four figures of Long, Shelhamer, Darrell (2015).
 
 All follow from the confusion matrix n, where n[i, j] counts pixels of class i predicted as j, and
-t[i] is the sum of row i:
+t[i] is the sum of row i; so does the Dice coefficient of a class, ``2 IU[i] / (1 + IU[i])``:
 
 - pixel accuracy: ``sum_i n[i, i] / sum_i t[i]``
 - mean accuracy: mean over i of ``n[i, i] / t[i]``
@@ -11,11 +11,20 @@ t[i] is the sum of row i:
 A class that is in neither truth nor prediction has no IU (NaN) and is left out of the mean; one
 that is predicted but absent from the truth has IU 0 and counts.  Mean accuracy is over the classes
 that the truth holds.  Matrices of parts of an image add up, so a slide is scored piece by piece.
+
+The boundary F1 of Csurka et al. (2013), which the SegNet paper reports, asks how much of the
+outlines agrees: per class, precision is the part of the predicted boundary within a tolerance of a
+true one, recall the part of the true boundary within it of a predicted one, and F1 their harmonic
+mean.  A boundary px of a class has a px of another class above, below, left or right; the image's
+edge is no boundary.  Here px of all parts are added up before dividing; the papers average over
+images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +52,12 @@ class Metrics:
 
     iu: tuple[float, ...]
     """Intersection over union per class; NaN for a class that is nowhere."""
+
+    accuracy: tuple[float, ...]
+    """Part that is found per class; NaN for a class that the truth does not hold."""
+
+    dice: tuple[float, ...]
+    """Dice coefficient (F1 of pixels) per class; NaN for a class that is nowhere."""
 
     pixels: int
     """Pixels counted."""
@@ -122,11 +137,118 @@ def metrics(matrix: Matrix) -> Metrics:
     union = in_truth + n.sum(axis=0) - right
     iu = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
     held = in_truth > 0
+    accuracy = np.divide(right, in_truth, out=np.full(len(right), np.nan), where=held)
     return Metrics(
         pixel_accuracy=float(right.sum() / total),
-        mean_accuracy=float((right[held] / in_truth[held]).mean()),
+        mean_accuracy=float(accuracy[held].mean()),
         mean_iu=float(iu[union > 0].mean()),
         frequency_weighted_iu=float((in_truth[held] * iu[held]).sum() / total),
         iu=tuple(float(value) for value in iu),
+        accuracy=tuple(float(value) for value in accuracy),
+        dice=tuple(float(value) for value in 2 * iu / (1 + iu)),
         pixels=total,
     )
+
+
+def boundary_counts(
+    truth: npt.NDArray[Any],
+    predicted: npt.NDArray[Any],
+    classes: int,
+    *,
+    tolerance: int,
+    ignore: int | None = None,
+    inner: tuple[slice, slice] | None = None,
+) -> Matrix:
+    """Count boundary pixels, and how many of them lie near one of the other image.
+
+    Parameters
+    ----------
+    truth, predicted
+        Class numbers (y, x).
+    classes
+        Number of classes.
+    tolerance
+        Largest distance in px, between centres, that counts as near.
+    ignore
+        Value in ``truth`` whose pixels are no boundary and make none.
+    inner
+        The part to count; around it there must be ``tolerance`` + 1 px, or the image's edge.
+
+    Returns
+    -------
+    int64 array (classes, 4)
+        Predicted, predicted near true, true, true near predicted. Parts of an image add up.
+
+    Raises
+    ------
+    UsageError
+        If the shapes differ or the tolerance is negative.
+
+    Examples
+    --------
+    >>> truth = np.array([[0, 0, 0, 1, 1]])
+    >>> boundary_counts(truth, np.array([[0, 0, 1, 1, 1]]), 2, tolerance=1).tolist()
+    [[1, 1, 1, 1], [1, 1, 1, 1]]
+    """
+    if truth.shape != predicted.shape or truth.ndim != 2:
+        raise UsageError(f"cannot compare outlines of shapes {truth.shape} and {predicted.shape}")
+    if tolerance < 0:
+        raise UsageError(f"the boundary's tolerance must not be negative, got {tolerance} px")
+    counted = np.ones(truth.shape, bool) if ignore is None else truth != ignore
+    part = inner if inner is not None else (slice(None), slice(None))
+    edges = [_edges(image, counted) for image in (predicted, truth)]
+    found = np.zeros((classes, 4), np.int64)
+    for number in range(classes):
+        images = zip(edges, (predicted, truth), strict=True)
+        mine, true = (edge & (image == number) for edge, image in images)
+        for column, (of, to) in enumerate(((mine, true), (true, mine))):
+            near = of & _near(to, tolerance) if of.any() else of
+            found[number, 2 * column] = np.count_nonzero(of[part])
+            found[number, 2 * column + 1] = np.count_nonzero(near[part])
+    return found
+
+
+def boundary_f1(counts: Matrix) -> tuple[float, ...]:
+    """Boundary F1 per class from :func:`boundary_counts`; NaN for a class without any boundary.
+
+    Examples
+    --------
+    >>> boundary_f1(np.array([[10, 5, 4, 4], [0, 0, 3, 0], [0, 0, 0, 0]]))
+    (0.6666666666666666, 0.0, nan)
+    """
+    scores = []
+    for predicted, right, true, found in np.asarray(counts, np.int64).tolist():
+        precision = right / predicted if predicted else 0.0
+        recall = found / true if true else 0.0
+        both = precision + recall
+        score = 2 * precision * recall / both if both else 0.0
+        scores.append(score if predicted or true else float("nan"))
+    return tuple(scores)
+
+
+def _edges(image: npt.NDArray[Any], counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Counted pixels with a counted neighbour of another class."""
+    edge = np.zeros(image.shape, bool)
+    for axis in (0, 1):
+        first = (slice(None),) * axis + (slice(None, -1),)
+        second = (slice(None),) * axis + (slice(1, None),)
+        differ = (image[first] != image[second]) & counted[first] & counted[second]
+        edge[first] |= differ
+        edge[second] |= differ
+    return edge
+
+
+def _near(mask: npt.NDArray[np.bool_], distance: int) -> npt.NDArray[np.bool_]:
+    """Pixels whose centre is within ``distance`` px of that of one in the mask."""
+    height, width = mask.shape
+    sums = np.zeros((height, width + 1), np.int32)
+    np.cumsum(mask, axis=1, out=sums[:, 1:])
+    columns = np.arange(width)
+    near = np.zeros(mask.shape, bool)
+    furthest = min(distance, height - 1)
+    for dy in range(-furthest, furthest + 1):
+        reach = isqrt(distance * distance - dy * dy)
+        left, right = np.maximum(columns - reach, 0), np.minimum(columns + reach + 1, width)
+        row = sums[:, right] > sums[:, left]
+        near[max(0, -dy) : height - max(0, dy)] |= row[max(0, dy) : height + min(0, dy)]
+    return near
