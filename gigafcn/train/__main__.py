@@ -14,7 +14,6 @@ from typing import Annotated
 import torch
 from cyclopts import App, Parameter
 
-from gigafcn.analysis import analyze
 from gigafcn.errors import GigafcnError
 from gigafcn.model.demonstration import DemonstrationNet
 from gigafcn.train.card import (
@@ -38,12 +37,15 @@ from gigafcn.train.data import (
     real_halves,
 )
 from gigafcn.train.demonstration_slide import write_demonstration_slide
-from gigafcn.train.loop import Pools, Report, Settings, context_warning, train
+from gigafcn.train.loop import Pools, Report, Settings, train
+from gigafcn.train.stages import BATCH, WORLDS, train_stages, write_stages
 
 log = logging.getLogger("gigafcn.train")
 app = App(name="python -m gigafcn.train", help="Train and measure the demonstration model.")
 
 VALIDATION_WORLDS = 8
+STAGE_REPORTS = 8
+"""Measurements per stage of ``fcn``."""
 
 
 def _pools(worlds: int, slide: Path | None) -> Pools:
@@ -80,8 +82,6 @@ def fit(
     torch.set_num_threads(threads)
     torch.manual_seed(settings.seed)
     net = DemonstrationNet()
-    if warning := context_warning(analyze(net.eval()).halo, settings.patch_px):
-        log.warning(warning)
     log.info("drawing %d pictures", worlds)
     pools = _pools(worlds, slide)
     out.mkdir(parents=True, exist_ok=True)
@@ -89,14 +89,7 @@ def fit(
 
     def keep(report: Report) -> None:
         reports.append(report)
-        log.info(
-            "step %d  loss %.4f  held out: loss %.4f, mean IU %.4f  %.0f s",
-            report.step,
-            report.loss,
-            report.held_out_loss,
-            report.held_out_mean_iu,
-            report.seconds,
-        )
+        _say(report)
         save_checkpoint(weights, net, report.step)
         write_curve(out / "curve.png", reports)
 
@@ -109,6 +102,64 @@ def fit(
     card = make_card(weights, pools.normalisation, record, found)
     write_card(out / CARD_NAME, card)
     log.info("mean IU %s; weights, card and curve are in %s", found, out)
+
+
+def _say(report: Report) -> None:
+    log.info(
+        "step %d  loss %.4f  held out: loss %.4f, mean IU %.4f  %.0f s",
+        report.step,
+        report.loss,
+        report.held_out_loss,
+        report.held_out_mean_iu,
+        report.seconds,
+    )
+
+
+@app.command
+def fcn(
+    out: Path = Path("fcn-stages"),
+    *,
+    steps: int = 1500,
+    patch_px: int = 256,
+    worlds: int = WORLDS,
+    strides: tuple[int, ...] = (32, 16, 8),
+    seed: int = 20,
+    threads: int = 2,
+) -> None:
+    """Train FCN-32s, FCN-16s and FCN-8s, each from the one before, and compare them.
+
+    Leaves the weights of each stage and fcn_stages.json in a folder.
+
+    Parameters
+    ----------
+    out
+        Folder to write into.
+    steps
+        Batches of each stage.
+    patch_px
+        Side of the patches, a multiple of 32.
+    worlds
+        Drawn pictures to learn from.
+    strides
+        Of the stages, in order; 32 32 32 shows what longer training alone would do.
+    seed
+        Of weights, patches and their variation.
+    threads
+        CPU threads.
+    """
+    torch.set_num_threads(threads)
+    settings = Settings(
+        steps=steps,
+        batch=BATCH,
+        patch_px=patch_px,
+        rate=3e-3,
+        report_every=max(1, steps // STAGE_REPORTS),
+        seed=seed,
+    )
+    log.info("drawing %d pictures", worlds)
+    stages = train_stages(_pools(worlds, None), settings, out, strides=strides, report=_say)
+    path = write_stages(out, stages, settings, worlds)
+    log.info("wrote %s", path)
 
 
 @app.command

@@ -1,12 +1,14 @@
 """How does a net learn from patches?  The loop, small enough to read.
 
 Random patches, per-pixel cross-entropy, AdamW under a one-cycle schedule, a fixed seed; every so
-often the loss and the mean IU on held-out pictures are measured and the weights are kept.  The
-loop knows nothing of where samples come from or where weights go.
+often the loss and the mean IU on held-out pictures are measured and the weights are kept.  Before
+the first step the loop warns of nets that are not local or see more than a patch shows.  It knows
+nothing of where samples come from or where weights go.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,13 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gigafcn.errors import UsageError
+from gigafcn.analysis import analyze
+from gigafcn.errors import ModelError, UsageError
 from gigafcn.metrics import Metrics, confusion_matrix, metrics
 from gigafcn.model.demonstration import CLASSES, PERIOD_PX
 from gigafcn.train.data import Normalisation, Sample, random_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,9 @@ class Pools:
     """Of every picture."""
 
 
-def context_warning(halo: tuple[int, int, int, int], patch_px: int) -> str | None:
+def context_warning(
+    halo: tuple[int, int, int, int], patch_px: int, period_px: int = PERIOD_PX
+) -> str | None:
     """Say by how much a net's footprint exceeds the patches it learns from, if it does.
 
     A net that never saw its whole footprint filled behaves differently on whole slides.
@@ -112,6 +119,8 @@ def context_warning(halo: tuple[int, int, int, int], patch_px: int) -> str | Non
         (top, bottom, left, right) input px, as ``gigafcn.analyze(net).halo`` gives it.
     patch_px
         Side of the training patches.
+    period_px
+        To whose multiples patches are cut.
     """
     footprint = 1 + max(halo[0] + halo[1], halo[2] + halo[3])
     if footprint <= patch_px:
@@ -119,22 +128,54 @@ def context_warning(halo: tuple[int, int, int, int], patch_px: int) -> str | Non
     return (
         f"the net's footprint of {footprint} px exceeds the training patches of {patch_px} px: "
         f"no pixel sees its whole context while learning; use patches of at least "
-        f"{-(-footprint // PERIOD_PX) * PERIOD_PX} px"
+        f"{-(-footprint // period_px) * period_px} px"
     )
 
 
+def training_warnings(net: nn.Module, patch_px: int) -> list[str]:
+    """What speaks against learning from patches of this size, with the numbers of the analysis.
+
+    Parameters
+    ----------
+    net
+        Takes 3 channels; is left in the mode it was in.
+    patch_px
+        Side of the training patches.
+    """
+    training = net.training
+    try:
+        found = analyze(net.eval())
+    except ModelError as problem:
+        return [f"nothing is known of the net's footprint: {problem}"]
+    finally:
+        net.train(training)
+    if not found.local:
+        blockers = "; ".join(str(blocker) for blocker in found.blockers[:3])
+        return [
+            f"the net is not local, so on a slide it will not do what it learns on patches of "
+            f"{patch_px} px, and no tiling is exact: {blockers}"
+        ]
+    warning = context_warning(found.halo, patch_px, max(found.period))
+    return [] if warning is None else [warning]
+
+
 @torch.inference_mode()
-def predict(net: nn.Module, sample: Sample, normalisation: Normalisation) -> Tensor:
+def predict(
+    net: nn.Module, sample: Sample, normalisation: Normalisation, period_px: int = PERIOD_PX
+) -> Tensor:
     """Logits (classes, y, x) of a whole picture, padded to the net's period by its last pixels."""
     height, width = sample.mask.shape
-    pad = ((0, -height % PERIOD_PX), (0, -width % PERIOD_PX), (0, 0))
+    pad = ((0, -height % period_px), (0, -width % period_px), (0, 0))
     picture = np.pad(sample.picture, pad, mode="edge")
     logits: Tensor = net(normalisation.tensor(picture[None]))[0, :, :height, :width]
     return logits
 
 
 def evaluate(
-    net: nn.Module, samples: list[Sample], normalisation: Normalisation
+    net: nn.Module,
+    samples: list[Sample],
+    normalisation: Normalisation,
+    period_px: int = PERIOD_PX,
 ) -> tuple[float, Metrics]:
     """Cross-entropy per pixel and metrics of the net over all samples together."""
     training = net.training
@@ -142,7 +183,7 @@ def evaluate(
     matrix = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     loss = 0.0
     for sample in samples:
-        logits = predict(net, sample, normalisation)
+        logits = predict(net, sample, normalisation, period_px)
         truth = torch.from_numpy(sample.mask.astype(np.int64))
         loss += float(nn.functional.cross_entropy(logits[None], truth[None], reduction="sum"))
         matrix += confusion_matrix(sample.mask, logits.argmax(0).numpy(), len(CLASSES))
@@ -163,7 +204,12 @@ def _forward(
 
 
 def train(
-    net: nn.Module, pools: Pools, settings: Settings, *, report: Callable[[Report], None]
+    net: nn.Module,
+    pools: Pools,
+    settings: Settings,
+    *,
+    report: Callable[[Report], None],
+    period_px: int = PERIOD_PX,
 ) -> None:
     """Train ``net`` in place.
 
@@ -177,7 +223,11 @@ def train(
         Of the run.
     report
         Called every ``settings.report_every`` steps and after the last.
+    period_px
+        To whose multiples the net takes pictures.
     """
+    for warning in training_warnings(net, settings.patch_px):
+        log.warning(warning)
     rng = np.random.default_rng(settings.seed)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
@@ -197,7 +247,7 @@ def train(
         schedule.step()
         losses.append(loss.item())
         if step % settings.report_every == 0 or step == settings.steps:
-            held_out_loss, held_out = evaluate(net, pools.held_out, pools.normalisation)
+            held_out_loss, held_out = evaluate(net, pools.held_out, pools.normalisation, period_px)
             seconds = time.perf_counter() - began
             mean_loss = float(np.mean(losses))
             report(Report(step, mean_loss, held_out_loss, held_out.mean_iu, seconds))
