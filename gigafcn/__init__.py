@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gigafcn.analysis import Footprint, analyze
+    from gigafcn.certificate.certificate import Certificate
     from gigafcn.errors import (
+        CertificateError,
         GigafcnError,
         ModelError,
         NonLocalError,
@@ -18,13 +20,20 @@ if TYPE_CHECKING:
         SlideError,
         UsageError,
     )
+    from gigafcn.evaluate.scoring import Evaluation, evaluate_map
+    from gigafcn.export.exporting import Export, export_map
     from gigafcn.model.loading import LoadedModel, load_model
     from gigafcn.output.opening import open_map
     from gigafcn.progress import Progress
     from gigafcn.run import PlanReport, Result, infer, plan_run
+    from gigafcn.run.verify import verify
     from gigafcn.slide.opening import open_slide
 
 _HOMES = {
+    "Certificate": "gigafcn.certificate.certificate",
+    "CertificateError": "gigafcn.errors",
+    "Evaluation": "gigafcn.evaluate.scoring",
+    "Export": "gigafcn.export.exporting",
     "Footprint": "gigafcn.analysis",
     "GigafcnError": "gigafcn.errors",
     "LoadedModel": "gigafcn.model.loading",
@@ -37,14 +46,21 @@ _HOMES = {
     "SlideError": "gigafcn.errors",
     "UsageError": "gigafcn.errors",
     "analyze": "gigafcn.analysis",
+    "evaluate_map": "gigafcn.evaluate.scoring",
+    "export_map": "gigafcn.export.exporting",
     "infer": "gigafcn.run.inference",
     "load_model": "gigafcn.model.loading",
     "open_map": "gigafcn.output.opening",
     "open_slide": "gigafcn.slide.opening",
     "plan_run": "gigafcn.run.report",
+    "verify": "gigafcn.run.verify",
 }
 
 __all__ = [
+    "Certificate",
+    "CertificateError",
+    "Evaluation",
+    "Export",
     "Footprint",
     "GigafcnError",
     "LoadedModel",
@@ -57,11 +73,14 @@ __all__ = [
     "SlideError",
     "UsageError",
     "analyze",
+    "evaluate_map",
+    "export_map",
     "infer",
     "load_model",
     "open_map",
     "open_slide",
     "plan_run",
+    "verify",
 ]
 
 

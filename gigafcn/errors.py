@@ -38,6 +38,10 @@ class NonLocalError(ModelError):
     """Tiling this model cannot be exact; the message names layer, op and reason."""
 
 
+class CertificateError(ModelError):
+    """A check on the user's own model showed that maps would not be exact; names its figures."""
+
+
 class RunError(GigafcnError, RuntimeError):
     """The run failed while computing, reading or writing."""
 

@@ -11,7 +11,7 @@ class Progress:
     """One report of a run's progress, handed to the ``progress=`` callback."""
 
     stage: str
-    """What is being done: "compute", then "pyramid"."""
+    """What is being done: "compute", then "pyramid" if tiles left something of it."""
 
     tiles_done: int
     """Tiles finished so far."""

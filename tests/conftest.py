@@ -17,6 +17,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 REAL_SLIDE = "CMU-1-Small-Region.svs"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep certificates of these runs away from the user's own."""
+    os.environ["GIGAFCN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def real_slide() -> Path:
     """Path of the real slide, from GIGAFCN_TEST_DATA or the folder beside the checkout."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES = 400
-MOST_LINES_OF_A_FUNCTION = 45
+MOST_LINES_OF_A_FUNCTION = 40
 SHAPELESS_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 SOURCES = sorted(
@@ -28,15 +28,12 @@ def named(path: Path) -> str:
 
 
 def functions_of(path: Path) -> Iterator[tuple[str, int]]:
-    """Name and length of each function, without its docstring."""
+    """Name and length of each function, without its signature and docstring."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0]
-            docstring = 0
-            if ast.get_docstring(node) is not None and first.end_lineno is not None:
-                docstring = first.end_lineno - first.lineno + 1
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             assert node.end_lineno is not None
-            yield node.name, node.end_lineno - node.lineno + 1 - docstring
+            yield node.name, node.end_lineno - body[0].lineno + 1 if body else 0
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)

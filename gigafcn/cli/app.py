@@ -30,10 +30,13 @@ from cyclopts import (
 from pydantic import ValidationError as InvalidOptions
 
 from gigafcn.cli.demo import demo
+from gigafcn.cli.evaluate import evaluate
+from gigafcn.cli.export import export
 from gigafcn.cli.infer import infer
 from gigafcn.cli.inspect import inspect
 from gigafcn.cli.plan import plan
 from gigafcn.cli.reporting import fail, one_line
+from gigafcn.cli.verify import verify
 from gigafcn.config.reading import first_problem
 from gigafcn.errors import GigafcnError, Preempted
 
@@ -60,6 +63,20 @@ def build_app() -> App:
     )
     app.command(plan, usage="Usage: gigafcn plan SLIDE [OPTIONS]", sort_key=2)
     app.command(inspect, usage="Usage: gigafcn inspect MODEL [OPTIONS]", sort_key=3)
+    app.command(
+        verify,
+        usage="Usage: gigafcn verify MODEL [SLIDE] [OPTIONS]",
+        sort_key=3.5,
+        help_epilogue="Exit codes: 0 it holds, 4 it does not or the model is not local.",
+    )
+    app.command(
+        export,
+        usage="Usage: gigafcn export OUT --to FORMAT [-o FILE] [OPTIONS]",
+        sort_key=6,
+        help_epilogue="Examples: gigafcn export slide.zarr --to ome-tiff\n\n"
+        "gigafcn export slide.zarr --to geojson --class nuclei --min-area 10",
+    )
+    app.command(evaluate, usage="Usage: gigafcn evaluate OUT TRUTH [OPTIONS]", sort_key=7)
     app.command(demo, usage="Usage: gigafcn demo [OPTIONS]", sort_key=4)
     return app
 
@@ -104,7 +121,7 @@ def guarded(run: Callable[[], object], *, debug: bool = False, quiet: bool = Fal
             outcome = run()
         return outcome if isinstance(outcome, int) else 0
     except KeyboardInterrupt:
-        fail("interrupted; no unfinished map is left behind")
+        fail("interrupted; the same command goes on from here")
         return INTERRUPTED
     except Exception as error:
         if debug:
@@ -149,7 +166,7 @@ def _terminable() -> Iterator[None]:
     """Let SIGTERM, sent by clusters before they take a machine away, end a run in good order."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        raise Preempted("SIGTERM arrived; no unfinished map is left behind")
+        raise Preempted("SIGTERM arrived; the same command goes on from here")
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from gigafcn.cli import model_files
+from gigafcn.cli.footprint_plot import plot_footprint
 from gigafcn.cli.reporting import say, say_json, show_table
 from gigafcn.cli.requests import Debug, Json
 
 if TYPE_CHECKING:
     from gigafcn.analysis import Footprint
+    from gigafcn.model.loaded import LoadedModel
 
 TILES_PX = (512, 1024, 2048, 4096)
 """Tile sizes, in input px, for which the waste is shown."""
@@ -19,13 +23,17 @@ TILES_PX = (512, 1024, 2048, 4096)
 Number = Annotated[int | None, Parameter(show_default=False)]
 
 
-def inspect(
+def inspect(  # noqa: PLR0913 - one parameter per flag
     model: str,
     /,
     *,
     channels: Number = None,
     size: Number = None,
     trust: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    sha256: Annotated[str | None, Parameter(metavar="HEX", show_default=False)] = None,
+    allow_unexpected: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    write_config: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
+    plot: Annotated[Path | None, Parameter(metavar="FILE.png", show_default=False)] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -45,7 +53,17 @@ def inspect(
         Height and width in px to analyse at; if unset, the first of 256, 224, 64, 512 and 572
         that the model takes.
     trust
-        Run the Python code of a model given as FILE.py:FACTORY; such code can do anything.
+        Load a model whose loading can run code, which can do anything: Python files, exported
+        programs, TorchScript.
+    sha256
+        Load the model's file only if this is its sha256; then it needs no --trust.
+    allow_unexpected
+        Leave weights of a checkpoint out that the model has not.
+    write_config
+        Write a model file (TOML) for infer --model: what can be derived is filled in, and what
+        only the model's author knows is left for you.
+    plot
+        Draw how the footprint grows through the layers, and the waste by tile size, as a PNG.
     json
         Write everything as one JSON object.
     debug
@@ -54,12 +72,30 @@ def inspect(
     from gigafcn.analysis import analyze  # loads torch
     from gigafcn.model.loading import load_model
 
-    loaded = load_model(model, trust=trust)
-    footprint = analyze(loaded.module, channels=channels or loaded.channels or 3, size=size)
+    loaded = load_model(model, trust=trust, sha256=sha256, allow_unexpected=allow_unexpected)
+    channels = channels or loaded.channels or 3
+    hidden, footprint = loaded.whole_image_refusal is not None, None
+    try:
+        footprint = None if hidden else analyze(loaded.module, channels=channels, size=size)
+    finally:  # a model that gives no map, or cannot be exported, may still run on windows
+        if write_config is not None:
+            model_files.write_config(write_config, loaded, channels, footprint, quiet=json)
+    if plot is not None:
+        plot_footprint(plot, loaded.name, footprint)
+    if footprint is None:
+        _tell_hidden(loaded, json=json)
+        return
     if json:
         say_json("inspect", model=loaded.name, **as_json(footprint))
     else:
         show_footprint(loaded.name, footprint)
+
+
+def _tell_hidden(loaded: LoadedModel, *, json: bool) -> None:
+    if json:
+        say_json("inspect", model=loaded.name, **model_files.hidden_json(loaded))
+    else:
+        model_files.show_hidden(loaded)
 
 
 def waste_by_tile(halo: tuple[int, int, int, int]) -> dict[int, float]:

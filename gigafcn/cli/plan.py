@@ -38,6 +38,7 @@ def plan(
     chosen = gathered(options, config)
     arguments = chosen.arguments()
     arguments.pop("overwrite", None)
+    arguments.pop("resume", None)
     report = plan_run(slide, chosen_model(chosen, [slide]), **arguments)
     if json:
         say_json("plan", slide=slide, **report.to_json())

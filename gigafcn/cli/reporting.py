@@ -110,12 +110,20 @@ def closing_line(result: Result) -> str:
     """Size, seconds, speed, halo, mode, model, bottleneck and places of a map, in one line."""
     summary = result.summary
     height, width = result.shape[-2:]
-    halo = "/".join(f"{side:g}" for side in summary["halo"])
+    if summary.get("finished_before"):
+        return (
+            f"finished before, nothing to do: {result.path}, {width} x {height} px, model "
+            f"{summary['model']}, picture {summary['picture']}"
+        )
+    mode = f"mode {summary['mode']}"
+    if summary.get("halo") is not None:
+        halo = "/".join(f"{side:g}" for side in summary["halo"])
+        mode = f"halo {halo} px, {summary['mode']}"
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     return (
         f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s while "
-        f"mapping, halo {halo} px, {summary['mode']}, model {summary['model']}, "
+        f"mapping, {mode}, model {summary['model']}, "
         f"bottleneck {slowest}: {result.path}, picture {summary['picture']}"
     )
 

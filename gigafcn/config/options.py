@@ -56,11 +56,21 @@ class PlanOptions(BaseModel):
     demonstration model."""
 
     trust: Annotated[bool, switch(MODEL)] = False
-    """Run the Python code of a model given as FILE.py:FACTORY; such code can do anything."""
+    """Load a model whose loading can run code, which can do anything: Python files, exported
+    programs, TorchScript."""
+
+    sha256: Annotated[str | None, Field(pattern=r"^[0-9A-Fa-f]{64}$"), flag(MODEL, "HEX")] = None
+    """Load the model's file only if this is its sha256; then it needs no --trust."""
+
+    allow_unexpected: Annotated[bool, switch(MODEL)] = False
+    """Leave weights of a checkpoint out that the model has not."""
 
     activation: Annotated[Literal["none", "sigmoid", "softmax"] | None, flag(MODEL)] = None
     """What turns the model's output into scores. If unset: none if the model ends in one, else
     sigmoid for one class and softmax for more."""
+
+    force_activation: Annotated[bool, switch(MODEL)] = False
+    """Apply the activation to a model that ends in one already."""
 
     scale: Annotated[PositiveFloat | None, flag(MODEL, "FACTOR")] = None
     """The model is fed (stored * scale - mean) / std. If unset: 1/255 for 8-bit slides, 1/65535
@@ -85,9 +95,52 @@ class PlanOptions(BaseModel):
     ] = None
     """Names of the model's classes, in its order."""
 
-    border: Annotated[Literal["cover", "valid"], flag(MODEL)] = "cover"
-    """For models that lose a margin: mirror the image so that the map covers it, or write the
-    smaller map with its offset."""
+    output_name: Annotated[str | None, flag(MODEL, "NAME|INDEX")] = None
+    """Which output of a model with several to map, by name or by index from 0."""
+
+    mode: Annotated[Literal["exact", "blend", "patch"], flag(MODEL)] = "exact"
+    """exact: what the model would say if the whole image fitted in memory. blend: a weighted mean
+    of overlapping windows. patch: one px of the map for each window."""
+
+    window: Annotated[
+        Positive | tuple[Positive, Positive] | None,
+        BeforeValidator(values.parse_pair),
+        flag(MODEL, "PX|Y,X"),
+    ] = None
+    """Size of the windows of blend and patch, as in training. If unset, what the model states."""
+
+    overlap: Annotated[float, Field(ge=0, lt=1), flag(MODEL, "PART")] = 0.25
+    """Part of a window that it shares with the next; for blend."""
+
+    step: Annotated[
+        Positive | tuple[Positive, Positive] | None,
+        BeforeValidator(values.parse_pair),
+        flag(MODEL, "PX|Y,X"),
+    ] = None
+    """Px from one window to the next; for patch. If unset, the window."""
+
+    blend_weights: Annotated[Literal["constant", "gaussian"], flag(MODEL)] = "constant"
+    """How windows are weighted: constant, or gaussian: less towards their edges; for blend."""
+
+    patch: Annotated[
+        Positive | tuple[Positive, Positive] | None,
+        BeforeValidator(values.parse_pair),
+        flag(MODEL, "PX|Y,X"),
+    ] = None
+    """Size of the patches that a classifier was trained on; in exact mode it runs as a fully
+    convolutional network. If unset, what the model states, else a guess, which is printed."""
+
+    output_stride: Annotated[Positive | None, flag(MODEL, "PX")] = None
+    """Px from one patch of a classifier to the next, in exact mode. If unset, the model's own
+    stride, which any other must divide."""
+
+    batch: Annotated[Positive | None, flag(WORK)] = None
+    """Windows per call of the model in blend and patch. If unset, chosen for the device."""
+
+    border: Annotated[Literal["cover", "valid"] | None, flag(MODEL)] = None
+    """For models that lose a margin, for classifiers and for patch: mirror the image so that the
+    map covers it, or write the smaller map with its offset. If unset: valid for classifiers and
+    patch, else cover."""
 
     region: Annotated[
         tuple[int, int, int, int] | None,
@@ -149,6 +202,11 @@ class PlanOptions(BaseModel):
     workers: Annotated[Positive | None, flag(WORK)] = None
     """Processes to start; if unset, everything runs in this one."""
 
+    verify: Annotated[bool, Parameter(group=WORK, negative="--no-verify", show_default=False)] = (
+        True
+    )
+    """Before mapping in exact mode, try the model itself for some 2 s, once per model."""
+
     @model_validator(mode="after")
     def _normalisation_fits(self) -> PlanOptions:
         if self.mean is not None and self.std is not None:
@@ -184,6 +242,9 @@ class InferOptions(PlanOptions):
     output: Annotated[Path | None, flag(OUTPUT, "PATH", "-o")] = None
     """Where the map goes: a name ending in .zarr is the map itself, any other a directory for it.
     If unset, SLIDE.zarr in the working directory."""
+
+    resume: Annotated[bool, switch(OUTPUT)] = False
+    """Only go on with an unfinished map, never begin one. The same command does so in any case."""
 
     overwrite: Annotated[bool, switch(OUTPUT)] = False
     """Replace a map that gigafcn wrote before; nothing else is ever replaced."""

@@ -2,10 +2,10 @@
 
 Zarr's local store writes an object under another name and renames it.  Three more rules make
 writing safe: a write covers exactly one shard (two writers of one object lose data, and a partial
-write would read the object back first); an edge shard's object is removed before it is written,
-since zarr reads edge shards back and a damaged one would fail every retry; and chunks that hold
-only the fill value are stored all the same, so that a missing object means background, failed or
-not written, never "all zero".
+write would read the object back first); an object is removed before it is written again, since
+zarr reads shards back, edge shards always, and a damaged one would fail every retry; and chunks
+that hold only the fill value are stored all the same, so that a missing object means background,
+failed or not written, never "all zero".
 
 Chunks are compressed with blosc-zstd (bytes shuffled for floats) and end in a crc32c.
 """
@@ -127,8 +127,7 @@ class ShardedArray:
                 f"shard {index} of {self._root / self._name} takes {box.shape} px of {self.dtype}, "
                 f"got {block.shape[-2:]} px of {block.dtype}"
             )
-        if box.shape != (self._level.shard, self._level.shard):
-            self.drop(index)
+        self.drop(index)
         self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))] = block
         return {self.key(index): checksum(self.object_path(index))}
 

@@ -6,6 +6,7 @@ Each is refused here, with what would do, if it cannot be carried out.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,18 +14,25 @@ import torch
 
 from gigafcn.errors import RunError, SlideError, UsageError
 from gigafcn.geometry import Box
+from gigafcn.model.loading import LoadedModel, load_model
 from gigafcn.plan.run_plan import Scaling
+from gigafcn.schedule.resources import available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import nn
 
     from gigafcn.graph.model_graph import ModelGraph
-    from gigafcn.model.loading import LoadedModel
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.run.options import Options
     from gigafcn.slide.protocol import Slide
 
 log = logging.getLogger(__name__)
+
+MEMORY_SHARE = 0.5
+"""Part of the free memory that a run takes unless told otherwise."""
 
 
 def device(name: str) -> str:
@@ -63,6 +71,16 @@ def channels(slide: Slide, model: LoadedModel, asked: Sequence[int] | None) -> t
     return chosen
 
 
+def output(model: LoadedModel, options: Options) -> str | int | None:
+    """Which of the model's outputs is the map; None takes the last if all have one shape."""
+    return model.output if options.output_name is None else options.output_name
+
+
+def memory(options: Options) -> int:
+    """Bytes that the run may take."""
+    return options.memory or int(available_memory() * MEMORY_SHARE)
+
+
 def map_part(
     slide: Slide, level: int, geometry: MapGeometry, region: tuple[int, int, int, int] | None
 ) -> Box:
@@ -89,13 +107,56 @@ def map_part(
     return cells
 
 
-def activation(model: LoadedModel, graph: ModelGraph, asked: str | None) -> tuple[str, bool]:
-    """What to apply, and whether the classes exclude each other."""
-    last = graph.result.op
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a model ends."""
+
+    op: str
+    """That makes its output; "" if unknown."""
+
+    classes: int
+
+
+def ending(graph: ModelGraph) -> Ending:
+    """How a traced model ends."""
+    return Ending(graph.result.op, graph.result.channels)
+
+
+def model(spec: str | Path | nn.Module, options: Options) -> LoadedModel:
+    """Load the model, and name what its file leaves open and no option says either."""
+    loaded = load_model(
+        spec,
+        trust=options.trust,
+        sha256=options.sha256,
+        allow_unexpected=options.allow_unexpected,
+    )
+    left_open = [key for key in loaded.unset if not _given(options, key)]
+    if left_open:
+        log.warning("%s leaves open: %s; see configs/models/", spec, ", ".join(left_open))
+    return loaded
+
+
+def _given(options: Options, key: str) -> bool:
+    """Whether an option says what a model file would say under ``table.key``."""
+    return getattr(options, key.partition(".")[2], None) is not None
+
+
+def activation(model: LoadedModel, end: Ending, options: Options) -> tuple[str, bool]:
+    """What to apply, and whether the classes exclude each other.
+
+    Raises
+    ------
+    UsageError
+        If the model ends in an activation already, and another was asked for but not forced.
+    """
+    last, classes = end.op, end.classes
     has_softmax, has_sigmoid = "softmax" in last, "sigmoid" in last
-    classes = graph.result.channels
-    if asked is not None:
-        chosen = asked
+    asked = options.activation
+    said = model.activation if asked is None else asked
+    _refuse_second_activation(model, last, said, forced=options.force_activation)
+    if asked is not None or (options.force_activation and said is not None):
+        assert said is not None
+        chosen = said
     elif has_softmax or has_sigmoid:
         chosen = "none"
         log.info("the model ends in %s, so no activation is added", last.split(".")[1])
@@ -110,17 +171,32 @@ def activation(model: LoadedModel, graph: ModelGraph, asked: str | None) -> tupl
     return chosen, exclusive
 
 
-def dtype(asked: str, graph: ModelGraph, activation: str) -> str:
+def _refuse_second_activation(
+    model: LoadedModel, last: str, said: str | None, *, forced: bool
+) -> None:
+    """Refuse an activation on top of the model's own, but for the two that change nothing."""
+    own = next((name for name in ("softmax", "sigmoid") if name in last), None)
+    undoes_log = "log_softmax" in last and said == "softmax"
+    if own is None or said in (None, "none") or undoes_log or forced:
+        return
+    raise UsageError(
+        f"model {model.name} ends in {last.split('.')[1]} already, so --activation {said} would "
+        f"squash its scores twice; leave it out, or say none (or --force-activation if you mean "
+        f"it)"
+    )
+
+
+def dtype(asked: str, end: Ending, activation: str) -> str:
     """Type of the stored scores."""
     if asked != "auto":
         return asked
-    ends = "softmax" in graph.result.op or "sigmoid" in graph.result.op
-    return "uint8" if activation != "none" or (ends and "log" not in graph.result.op) else "float32"
+    ends = "softmax" in end.op or "sigmoid" in end.op
+    return "uint8" if activation != "none" or (ends and "log" not in end.op) else "float32"
 
 
 def scaling(slide: Slide, model: LoadedModel, options: Options, channels: int) -> Scaling:
     """How stored pixels become the model's input."""
-    scale = options.scale
+    scale = model.scale if options.scale is None else options.scale
     if scale is None:
         scale = {"u1": 1 / 255, "u2": 1 / 65535}.get(slide.dtype.str[1:], 1.0)
     mean = tuple(options.mean) if options.mean is not None else model.mean or (0.0,)

@@ -4,51 +4,50 @@ from __future__ import annotations
 
 import logging
 import platform
-import threading
 import time
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-import numpy as np
-import torch
-from torch import nn
-
+from gigafcn.certificate.certificate import CLASSES
+from gigafcn.engine.precision import threads as torch_threads
 from gigafcn.errors import GigafcnError, RunError
 from gigafcn.geometry import Box
+from gigafcn.output.disk import storing
 from gigafcn.output.metadata import finish_map
 from gigafcn.output.picture import Thumbnail, write_picture
+from gigafcn.output.spec import MapSpec
 from gigafcn.output.store import ChunkStatus, empty_status
 from gigafcn.plan.tiles import tiles
+from gigafcn.run.beginning import Begun, begun
 from gigafcn.run.options import Options
-from gigafcn.run.places import created_map, picture_of, refuse_taken
+from gigafcn.run.places import picture_of, refuse_taken
 from gigafcn.run.request import Request, prepare, provenance
-from gigafcn.schedule.cluster import local_client
+from gigafcn.run.telling import described_mode, summary, window_certificate
+from gigafcn.run.verify import check_before_run
+from gigafcn.run.workplace import workplace
 from gigafcn.schedule.driver import Outcome, run_pyramid, run_tiles
 from gigafcn.schedule.inbox import Inbox
-from gigafcn.schedule.job import Job, JobFiles, placed_graph
-from gigafcn.schedule.worker import JobPlugin, drop_job, hold_job
+from gigafcn.schedule.resources import threads_per_worker
+from gigafcn.schedule.run_folder import tile_piece
 from gigafcn.slide.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from distributed import Client
+    from torch import nn
 
-    from gigafcn.engine.tile import TileReceipt
+    from gigafcn.certificate.certificate import Certificate
     from gigafcn.progress import ProgressCallback
     from gigafcn.slide.opening import Source
-    from gigafcn.slide.protocol import Slide
 
 log = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 1600
 LISTED_TILES = 5
+CHECKING_THREADS = 4  # its images are small
 WRITTEN_ROWS = 1024
 
 
@@ -79,6 +78,15 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     std: Sequence[float] | None = None,
     dtype: str = "auto",
     precision: str = "fp32",
+    mode: str = "exact",
+    window: int | tuple[int, int] | None = None,
+    overlap: float = 0.25,
+    step: int | tuple[int, int] | None = None,
+    blend_weights: str = "constant",
+    batch: int | None = None,
+    output_name: str | int | None = None,
+    patch: int | tuple[int, int] | None = None,
+    output_stride: int | None = None,
     tile: int | tuple[int, int] | None = None,
     strip: int | None = None,
     memory: int | None = None,
@@ -87,12 +95,17 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     workers: int | None = None,
     level: int | None = None,
     channels: Sequence[int] | None = None,
-    border: str = "cover",
+    border: str | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
     save: str = "both",
     classes: Sequence[str] | None = None,
+    resume: bool | None = None,
     overwrite: bool = False,
     trust: bool = False,
+    sha256: str | None = None,
+    allow_unexpected: bool = False,
+    force_activation: bool = False,
+    verify: bool = True,
     progress: ProgressCallback | None = None,
 ) -> Result:
     """Map an image: class scores of a model at every position, equal to the whole run.
@@ -117,6 +130,28 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         uint8 after sigmoid or softmax, else float32.
     precision
         Of computing: "fp32", "fp64", "bf16" or "fp16".
+    mode
+        "exact"; "blend" averages overlapping windows, as MONAI's sliding_window_inference does;
+        "patch" gives one px for each window. The latter two run the module as it is, on windows.
+    window
+        Side(s) (y, x) of the windows of blend and patch, in px of the level that is read; None
+        is the patch size that the model states.
+    overlap
+        Part of a window, 0 to below 1, that it shares with the next; for blend.
+    step
+        Px (y, x) from one window to the next, for patch; None is the window.
+    blend_weights
+        "constant", or "gaussian": less towards the edges of a window; for blend.
+    batch
+        Windows per call of the module in blend and patch; None chooses.
+    output_name
+        Which output to map, by name or index, if the model has several.
+    patch
+        In exact mode: side(s) (y, x) in px of the patches that the model classifies; it runs as
+        a fully convolutional network. None is what the model states, else a guess, printed.
+    output_stride
+        Px from one patch to the next for such a model; None is the model's own stride, which any
+        other must divide.
     tile
         Side(s) of a tile in map px, rounded up to whole output periods and chunks.
     strip
@@ -134,8 +169,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     channels
         Channels of the image to feed, in this order.
     border
-        For nets that lose a margin: "cover" mirrors the image outward, "valid" writes the smaller
-        map with its offset.
+        For nets that lose a margin, for classifiers and for patch: "cover" mirrors the image
+        outward so that the map covers it, "valid" writes the smaller map with its offset. None is
+        "valid" for classifiers and patch, else "cover".
     slide_mpp
         Micrometres per level-0 px, replacing what the slide says.
     save
@@ -143,10 +179,22 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         the scores.
     classes
         Names of the model's classes.
+    resume
+        True refuses to begin anew. In any case an unfinished map of the same run is gone on with,
+        and a finished one is left as it is.
     overwrite
         Replace a map that gigafcn wrote; nothing else is ever replaced.
     trust
-        Run Python code of a model file.
+        Load a model whose loading can run code.
+    sha256
+        Of the model's file: load that very file, even if it can run code, and no other.
+    allow_unexpected
+        Leave weights of a checkpoint out that the model has not.
+    force_activation
+        Apply the activation asked for to a model that ends in one already.
+    verify
+        In exact mode, first try the model itself: poison and a small window, some 2 s, once per
+        model; see :func:`gigafcn.verify`.
     progress
         Called with :class:`gigafcn.progress.Progress` while the run goes on.
 
@@ -167,108 +215,72 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     request = prepare(source, model, options)
     try:
         refuse_taken(request.slide, Path(output))
-        return _run(request, Path(output), overwrite=overwrite, progress=progress, start=start)
+        checked = _checked(request)
+        with begun(request, Path(output), overwrite=overwrite, resume=bool(resume)) as run:
+            if run.finished is None:
+                return _run(run, checked, progress=progress, start=start)
+            return _found(run, run.finished, start)
     finally:
         request.slide.close()
 
 
 def _run(
-    request: Request,
-    path: Path,
+    begun: Begun,
+    checked: Certificate | None,
     *,
-    overwrite: bool,
     progress: ProgressCallback | None,
     start: float,
 ) -> Result:
-    spec, plan = request.plan.spec, request.plan
-    with created_map(path, spec, overwrite=overwrite):
-        boxes = list(tiles(plan.box, plan.tile))
-        run = uuid.uuid4().hex[:12]
-        began = time.perf_counter()
-        inbox = Inbox() if request.options.workers is None else None
-        with _client(request, path, run, inbox) as client:
-            outcome = run_tiles(client, run, boxes, progress, inbox)
-            _refuse_failures(outcome, len(boxes))
-            run_pyramid(client, run, spec, plan.tile, progress)
-        certificate = _certificate(request, len(boxes))
-        seconds = time.perf_counter() - began
-        status = empty_status(spec)
-        status[...] = ChunkStatus.COMPUTED
-        described = provenance(request) | {
-            "certificate": certificate,
-            "seconds": round(seconds, 3),
-            "versions": _versions(),
-        }
-        finish_map(path, spec, described, status=status)
+    request, folder = begun.request, begun.folder
+    spec, plan, path = request.plan.spec, request.plan, folder.map_path
+    boxes = list(tiles(plan.box, plan.tile))
+    left = [box for box in boxes if tile_piece(box) not in begun.done]
+    run = uuid.uuid4().hex[:12]
+    began = time.perf_counter()
+    inbox = Inbox() if request.options.workers is None else None
+    with workplace(request, path, run, inbox) as client:
+        outcome = run_tiles(client, run, left, progress, inbox)
+        _refuse_failures(outcome, len(boxes))
+        # A shard made from a tile that had to be computed again is made again.
+        run_pyramid(client, run, spec, plan.tile, progress, () if left else begun.done)
+    certificate = _certificate(request, len(boxes), checked)
+    seconds = time.perf_counter() - began
+    status = empty_status(spec)
+    status[...] = ChunkStatus.COMPUTED
+    described = provenance(request) | {
+        "fingerprint": begun.fingerprint,
+        "certificate": certificate,
+        "seconds": round(seconds, 3),
+        "versions": _versions(),
+    }
+    with storing(path, spec, "the receipts"):
+        folder.fold()
+    finish_map(path, spec, described, status=status)
     _draw(request, path)
     total = time.perf_counter() - start
     shape = (len(spec.classes), *spec.shape)
-    summary = _summary(request, outcome, seconds) | {"picture": picture_of(path)}
-    return Result(path, shape, total, certificate, summary)
+    figures = summary(request, outcome, seconds) | {"picture": picture_of(path)}
+    if len(left) < len(boxes):
+        figures["tiles_found"] = len(boxes) - len(left)
+    return Result(path, shape, total, certificate, figures)
 
 
-@contextmanager
-def _client(request: Request, path: Path, run: str, inbox: Inbox | None) -> Iterator[Client]:
-    """A cluster whose workers hold the run's job; with an inbox, in this process."""
-    workers, threads = request.options.workers, request.plan.threads
-    if inbox is not None:
-        with _threads(threads), local_client(None, threads) as client:
-            graph = placed_graph(request.graph, request.plan)
-            stop = threading.Event()
-            hold_job(run, Job(request.plan, graph, request.image, path, stop, inbox))
-            try:
-                yield client
-            finally:
-                stop.set()
-                drop_job(run)
-        return
-    with _files(request, path) as files, local_client(workers, threads) as client:
-        plugin = JobPlugin(run, files, request.plan.to_json())
-        client.register_plugin(plugin)
-        yield client
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads, and give the caller's setting back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _files(request: Request, path: Path) -> Iterator[JobFiles]:
-    """Where other processes find slide and model; what is in memory is written beside the map."""
-    slide, model = request.slide.source, request.model.source
-    with TemporaryDirectory(prefix=f"{path.name}.run-", dir=path.parent) as folder:
-        try:
-            if slide is None:
-                slide = f"{folder}/slide.npy"
-                _write_array(request.slide, slide)
-            if model is None:
-                model = f"{folder}/model.pt"
-                torch.save(request.model.module, model, pickle_module=cloudpickle)
-        except (OSError, RuntimeError) as error:  # the latter is torch's for a full disk
-            raise RunError(
-                f"cannot write slide and model for the worker processes to {folder}: {error}"
-            ) from error
-        yield JobFiles(str(path), slide, model, request.options.trust)
-
-
-def _write_array(slide: Slide, path: str) -> None:
-    """Write a slide in memory as an array file, some rows at a time."""
-    height, width = slide.levels[0].shape
-    shape = (height, width, slide.channels)
-    descr = np.lib.format.dtype_to_descr(slide.dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": shape}
-    with Path(path).open("wb") as file:
-        np.lib.format.write_array_header_2_0(file, header)
-        for row in range(0, height, WRITTEN_ROWS):
-            rows = slide.read(Box(row, 0, min(row + WRITTEN_ROWS, height), width))
-            file.write(np.ascontiguousarray(rows).data)
+def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
+    """What is known of a map that this very run finished before."""
+    path = begun.folder.map_path
+    if not picture_of(path).exists():
+        _draw(begun.request, path)
+    spec = MapSpec.from_json(described["plan"]["spec"])
+    figures = {
+        "finished_before": True,
+        "picture": picture_of(path),
+        "model": described["model"]["name"],
+        "slide": described["slide"]["name"],
+        "mode": described["mode"],
+    }
+    shape = (len(spec.classes), *spec.shape)
+    seconds = time.perf_counter() - start
+    return Result(path, shape, seconds, described["certificate"], figures)
 
 
 def _refuse_failures(outcome: Outcome, count: int) -> None:
@@ -283,21 +295,33 @@ def _refuse_failures(outcome: Outcome, count: int) -> None:
     more = f" and {len(failures) - LISTED_TILES} more" if len(failures) > LISTED_TILES else ""
     raise RunError(
         f"{len(failures)} of {count} tiles failed: {listed}{more} (y0, x0, y1, x1 in map px); "
-        f"the first: {error}"
+        f"the first: {error}; the same command tries these again"
     ) from error
 
 
-def _certificate(request: Request, count: int) -> dict[str, Any]:
+def _checked(request: Request) -> Certificate | None:
+    """The model tried on the spot, in exact mode and unless the caller declined."""
+    if request.plan.windows is not None or not request.options.verify:
+        return None
+    with torch_threads(min(CHECKING_THREADS, threads_per_worker(1))):
+        return check_before_run(request)
+
+
+def _certificate(request: Request, count: int, checked: Certificate | None) -> dict[str, Any]:
     """Exactness class and what it rests on: every tile's window holds the need of its pixels."""
+    if request.plan.windows is not None:
+        return window_certificate(request, count)
+    exactness = "structural" if checked is None else checked.exactness
     return {
         "mode": "exact",
-        "class": "structural",
-        "meaning": "every op has a local rule; each tile computes all that its pixels depend on",
+        "class": exactness,
+        "meaning": CLASSES[exactness],
         "tiles": count,
         "ops": len(request.graph.nodes) - 1,
-        "halo": list(request.footprint.halo),
-        "shift_invariant": request.footprint.shift_invariant,
+        "halo": list(request.exact.halo),
+        "shift_invariant": request.exact.shift_invariant,
         "precision": request.plan.precision,
+        "checks": None if checked is None else checked.to_json(),
     }
 
 
@@ -315,41 +339,11 @@ def _draw(request: Request, path: Path) -> None:
     start = [spec.offset[a] * down[a] for a in (0, 1)]
     stop = [start[a] + float(spec.shape[a] * spec.stride[a]) * down[a] for a in (0, 1)]
     covered = Box(round(start[0]), round(start[1]), round(stop[0]), round(stop[1]))
-    top, bottom, left, right = request.footprint.halo
     write_picture(
         picture_of(path),
         path,
         thumbnail,
-        map_box=covered.intersect(whole),
+        map_box=covered,
         title=slide.name,
-        caption=f"model {request.model.name} · exact · halo {top}/{bottom}/{left}/{right} px",
+        caption=f"model {request.model.name} · {described_mode(request)}",
     )
-
-
-def _summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    spec = request.plan.spec
-    pixels = round(spec.shape[0] * spec.shape[1] * float(spec.stride[0] * spec.stride[1]))
-    name, share = _bottleneck(outcome.receipts)
-    return {
-        "pixels": pixels,
-        "mpx_per_s": pixels / 1e6 / seconds,
-        "compute_seconds": seconds,
-        "halo": request.footprint.halo,
-        "mode": "exact",
-        "bottleneck": name,
-        "bottleneck_share": share,
-        "model": request.model.name,
-        "slide": request.slide.name,
-    }
-
-
-def _bottleneck(receipts: Sequence[TileReceipt]) -> tuple[str, float]:
-    """What the run waited for most, and its share of the tiles' time."""
-    total = sum(r.seconds for r in receipts) or 1.0
-    waits = {
-        "reading": sum(r.waited_for_reading_s for r in receipts),
-        "storing": sum(r.waited_for_storing_s for r in receipts),
-    }
-    waits["computing"] = total - sum(waits.values())
-    name = max(waits, key=lambda key: waits[key])
-    return name, waits[name] / total

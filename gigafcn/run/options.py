@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING
 
 from gigafcn.engine.pixels import ACTIVATIONS, PRECISIONS
 from gigafcn.errors import UsageError
+from gigafcn.plan.map_geometry import BORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Pair = tuple[int, int]
+MODES = ("exact", "blend", "patch")
+MODES_OF = {
+    "batch": ("blend", "patch"),
+    "overlap": ("blend",),
+    "blend_weights": ("blend",),
+    "step": ("patch",),
+    "strip": ("exact",),
+    "patch": ("exact",),
+    "output_stride": ("exact",),
+}
+"""Modes in which an option means something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +44,24 @@ class Options:
     workers: int | None = None
     level: int | None = None
     channels: Sequence[int] | None = None
-    border: str = "cover"
+    border: str | None = None
     slide_mpp: float | tuple[float, float] | None = None
     save: str = "both"
     classes: Sequence[str] | None = None
     trust: bool = False
+    sha256: str | None = None
+    allow_unexpected: bool = False
+    force_activation: bool = False
+    mode: str = "exact"
+    window: int | Pair | None = None
+    overlap: float = 0.25
+    step: int | Pair | None = None
+    blend_weights: str = "constant"
+    batch: int | None = None
+    output_name: str | int | None = None
+    patch: int | Pair | None = None
+    output_stride: int | None = None
+    verify: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what no slide and no model could make right."""
@@ -44,6 +69,20 @@ class Options:
         _one_of("dtype", self.dtype, ("auto", "uint8", "float16", "float32"))
         _one_of("precision", self.precision, tuple(PRECISIONS))
         _one_of("save", self.save, ("both", "probabilities"))
+        _one_of("mode", self.mode, MODES)
+        _one_of("blend_weights", self.blend_weights, ("constant", "gaussian"))
+        _one_of("border", self.border, (None, *BORDERS))
+        if not 0 <= self.overlap < 1:
+            raise UsageError(f"overlap must be at least 0 and below 1, got {self.overlap}")
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"batch must be at least 1, got {self.batch}")
+        for name, modes in MODES_OF.items():
+            given, default = getattr(self, name), Options.__dataclass_fields__[name].default
+            if given != default and self.mode not in modes:
+                raise UsageError(
+                    f"{name.replace('_', '-')} {given} is for mode {' and '.join(modes)}, not "
+                    f"for mode {self.mode}"
+                )
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers must be at least 1, got {self.workers}")
 

@@ -1,25 +1,18 @@
-"""Where do the map and its picture go, and what is left there when a run does not finish?
+"""Where do the map and its picture go?
 
 The picture stands beside the map under the same name.  Neither ever takes the slide's own place,
-and a picture replaces only what carries gigafcn's mark.  A run that fails or is stopped removes
-what it created, so that nothing that looks finished, or waits to be cleaned up, is left behind.
+and a picture replaces only what carries gigafcn's mark.
 """
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gigafcn.errors import UsageError
 from gigafcn.output.picture import is_own_picture
-from gigafcn.output.store import create_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gigafcn.output.spec import MapSpec
     from gigafcn.slide.protocol import Slide
 
 
@@ -53,41 +46,3 @@ def refuse_taken(slide: Slide, path: Path) -> None:
             f"{picture} exists and was not written by gigafcn, so the map's picture does not "
             f"replace it; choose another output or move that away"
         )
-
-
-@contextmanager
-def created_map(path: Path, spec: MapSpec, *, overwrite: bool) -> Iterator[None]:
-    """Create a map, and remove it unless what is done with it comes to its end.
-
-    Raises
-    ------
-    UsageError
-        If the place is taken; what is there is left alone.
-    RunError
-        If the disk refuses.
-    """
-    fresh = not path.exists()
-    folders = [folder for folder in path.parents if not folder.exists()]
-    try:
-        create_map(path, spec, overwrite=overwrite)
-        picture_of(path).unlink(missing_ok=True)  # of the map that was replaced
-    except UsageError:
-        raise
-    except BaseException:
-        # An earlier map that was not replaced yet still has its root document.
-        if fresh or (overwrite and not (path / "zarr.json").exists()):
-            _remove(path, folders)
-        raise
-    try:
-        yield
-    except BaseException:
-        _remove(path, folders)
-        raise
-
-
-def _remove(path: Path, folders: list[Path]) -> None:
-    """Remove a map and the folders that were made for it, unless something else is in them."""
-    shutil.rmtree(path, ignore_errors=True)
-    for folder in folders:
-        with suppress(OSError):
-            folder.rmdir()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gigafcn.engine.pixels import PRECISIONS
+from gigafcn.engine.precision import threads
+from gigafcn.engine.probe import seconds_per_call
 from gigafcn.engine.sweep import Sweep
 from gigafcn.geometry import Box
 from gigafcn.output.disk import format_bytes
@@ -18,6 +20,7 @@ from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
 from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import count_tiles
+from gigafcn.plan.window_layout import count_batches, window_waste
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
 from gigafcn.schedule.job import placed_graph
@@ -25,10 +28,38 @@ from gigafcn.schedule.job import placed_graph
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gigafcn.plan.windows import Windows
     from gigafcn.slide.opening import Source
 
 MEASURED_STRIPS = 4
 MEASURED_BLOCKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFigures:
+    """Figures of the windows of blend or patch."""
+
+    size: tuple[int, int]
+    """Px (y, x)."""
+
+    interval: tuple[int, int]
+    """Px (y, x) from one to the next."""
+
+    count: int
+    """Of the part of the map that is computed, without what tiles compute twice."""
+
+    overlap: float
+    weights: str
+    batch: int
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Labels and values to print."""
+        every = f"every {self.interval[0]} x {self.interval[1]} px"
+        how = every if self.weights == "none" else f"{every}, weights {self.weights}"
+        return [
+            ("windows", f"{self.count} of {self.size[0]} x {self.size[1]} px, {how}"),
+            ("batch", f"{self.batch} windows"),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +73,7 @@ class PlanReport:
     """(classes, y, x) in map px."""
 
     halo: tuple[int, int, int, int]
-    """(top, bottom, left, right) input px."""
+    """(top, bottom, left, right) input px; zeros in blend and patch."""
 
     period: tuple[int, int]
     """Input px (y, x)."""
@@ -55,13 +86,13 @@ class PlanReport:
     """Largest input window (y, x) of a tile, in px."""
 
     strip: int
-    """Map px."""
+    """Map px; in blend and patch those of a window."""
 
     block: int
-    """Map px."""
+    """Map px; in blend and patch those of a window."""
 
     waste: float
-    """Input px read per input px needed."""
+    """Input px read per input px needed; in blend and patch, how many times a px is computed."""
 
     memory_bytes: int
     """Projected peak of one worker."""
@@ -78,6 +109,9 @@ class PlanReport:
     workers: int
     dtype: str
     activation: str
+    mode: str = "exact"
+    windows: WindowFigures | None = None
+    """Of blend and patch."""
 
     def to_json(self) -> dict[str, Any]:
         """All figures by name."""
@@ -85,20 +119,32 @@ class PlanReport:
 
     def rows(self) -> list[tuple[str, str]]:
         """Labels and values to print."""
-        top, bottom, left, right = self.halo
         return [
             ("image", f"{self.image[0]} x {self.image[1]} px (y, x)"),
             ("map", f"{self.map[0]} classes, {self.map[1]} x {self.map[2]} px, {self.dtype}"),
             ("activation", self.activation),
-            ("halo", f"{top} above, {bottom} below, {left} left, {right} right px"),
-            ("period", f"{self.period[0]} x {self.period[1]} px"),
+            ("mode", self.mode),
+            *(self._exact_rows() if self.windows is None else self.windows.rows()),
             ("tiles", f"{self.tiles} of {self.tile[0]} x {self.tile[1]} px"),
-            ("largest window", f"{self.window[0]} x {self.window[1]} px"),
-            ("strips and blocks", f"{self.strip} px high, {self.block} px wide"),
-            ("waste", f"{100 * (self.waste - 1):.1f} % of the pixels are read twice"),
+            ("waste", self._waste),
             ("memory", f"{format_bytes(self.memory_bytes)} per worker, {self.workers} worker(s)"),
             ("on disk", f"at most {format_bytes(self.disk_bytes)} in {self.objects} files"),
             ("time", f"about {_duration(self.seconds)}"),
+        ]
+
+    @property
+    def _waste(self) -> str:
+        if self.windows is not None:
+            return f"each px is computed {self.waste:.2f} times"
+        return f"{100 * (self.waste - 1):.1f} % of the pixels are read twice"
+
+    def _exact_rows(self) -> list[tuple[str, str]]:
+        top, bottom, left, right = self.halo
+        return [
+            ("halo", f"{top} above, {bottom} below, {left} left, {right} right px"),
+            ("period", f"{self.period[0]} x {self.period[1]} px"),
+            ("largest window", f"{self.window[0]} x {self.window[1]} px"),
+            ("strips and blocks", f"{self.strip} px high, {self.block} px wide"),
         ]
 
 
@@ -131,29 +177,81 @@ def plan_run(
 
 
 def _report(request: Request) -> PlanReport:
-    run, spec, graph = request.plan, request.plan.spec, request.graph
-    read_twice = waste(graph, run.box, run.tile)
+    run, spec = request.plan, request.plan.spec
+    windows = run.windows
     workers = request.options.workers or 1
-    needed = graph.need_box(run.box)
+    of_mode = _exact_figures(request) if windows is None else _window_figures(request, windows)
     return PlanReport(
         image=run.geometry.image,
         map=(len(spec.classes), *spec.shape),
-        halo=request.footprint.halo,
-        period=request.footprint.period,
         tile=run.tile,
         tiles=count_tiles(run.box.shape, run.tile),
-        window=_largest_window(request),
         strip=run.strip,
         block=run.block,
-        waste=read_twice,
         memory_bytes=request.layout.memory,
         disk_bytes=store_bytes(spec),
         objects=count_objects(spec),
-        seconds=needed.area * read_twice * _seconds_per_px(request) / workers,
         workers=workers,
         dtype=spec.dtype,
         activation=run.activation,
+        mode=run.mode,
+        **of_mode | {"seconds": of_mode["seconds"] / workers},
     )
+
+
+def _exact_figures(request: Request) -> dict[str, Any]:
+    run, graph = request.plan, request.graph
+    read_twice = waste(graph, run.box, run.tile)
+    needed = graph.need_box(run.box)
+    return {
+        "halo": request.exact.halo,
+        "period": request.exact.period,
+        "window": _largest_window(request),
+        "waste": read_twice,
+        "seconds": needed.area * read_twice * _seconds_per_px(request),
+    }
+
+
+def _window_figures(request: Request, windows: Windows) -> dict[str, Any]:
+    run = request.plan
+    needed = windows.reads(run.box)
+    start = time.perf_counter()
+    request.image.read(_first_window(windows, run.box))
+    reading = (time.perf_counter() - start) / (windows.size[0] * windows.size[1]) * needed.area
+    calls = count_batches(windows, run.box, run.tile)
+    touched = [len(windows.touching(axis, run.box.spans[axis])) for axis in (0, 1)]
+    return {
+        "halo": (0, 0, 0, 0),
+        "period": (1, 1),
+        "window": windows.size,
+        "waste": window_waste(windows, run.box, run.tile),
+        "seconds": reading + calls * _call_seconds(request, windows),
+        "windows": WindowFigures(
+            size=windows.size,
+            interval=windows.interval,
+            count=touched[0] * touched[1],
+            overlap=windows.overlap,
+            weights=windows.weights,
+            batch=windows.batch,
+        ),
+    }
+
+
+def _first_window(windows: Windows, box: Box) -> Box:
+    row, column = (windows.touching(axis, box.spans[axis])[0] for axis in (0, 1))
+    return Box.of(windows.window(0, row), windows.window(1, column)).intersect(windows.content)
+
+
+def _call_seconds(request: Request, windows: Windows) -> float:
+    """Seconds of one call of the module, measured on noise."""
+    run = request.plan
+    assert request.forward is not None
+    shape = (min(windows.batch, windows.count[1]), len(run.channels), *windows.size)
+    noise = torch.randn(shape, device=run.device).to(PRECISIONS[run.precision])
+    with threads(run.threads):
+        return seconds_per_call(
+            request.forward, noise.contiguous(memory_format=torch.channels_last)
+        )
 
 
 def _largest_window(request: Request) -> tuple[int, int]:
@@ -204,13 +302,8 @@ def _block_seconds(request: Request, part: Box) -> float:
         times.append(time.perf_counter())
         areas.append(box.area * float(run.geometry.stride[0] * run.geometry.stride[1]))
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(run.threads)
-    try:
-        with torch.inference_mode():
-            Sweep(graph, sweep).run(read, write)
-    finally:
-        torch.set_num_threads(before)
+    with threads(run.threads), torch.inference_mode():
+        Sweep(graph, sweep).run(read, write)
     costs = [(b - a) / area for a, b, area in zip(times, times[1:], areas, strict=False)]
     # The first strip also fills the halo; what comes after it is the steady state.
     steady = costs[len(sweep.blocks) :] or costs

@@ -6,7 +6,7 @@ Everything that can be refused is refused here, before any output exists.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,30 +15,33 @@ from torch import nn
 from gigafcn.analysis import Footprint, analyze
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.reading import PaddedImage
-from gigafcn.errors import UsageError
-from gigafcn.model.loading import LoadedModel, load_model
+from gigafcn.errors import ModelError, NonLocalError, UsageError
 from gigafcn.output.palette import colours_for
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.map_geometry import MapGeometry, map_geometry
 from gigafcn.plan.planning import Demand, Layout, choose_layout
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
+from gigafcn.run.classifiers import Classifier, as_classifier
+from gigafcn.run.windowed import ways_out, windowed
 from gigafcn.schedule.job import untouched_graph
-from gigafcn.schedule.resources import available_memory, threads_per_worker
+from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.slide.opening import Source, open_slide
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gigafcn.engine.forward import Forward
     from gigafcn.graph.model_graph import ModelGraph
+    from gigafcn.model.loading import LoadedModel
+    from gigafcn.plan.window_layout import WindowDemand
+    from gigafcn.plan.windows import Windows
     from gigafcn.run.options import Options
     from gigafcn.slide.protocol import Slide
 
 log = logging.getLogger(__name__)
 
 Pair = tuple[int, int]
-MEMORY_SHARE = 0.5
-"""Part of the free memory that a run takes unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +50,39 @@ class Request:
 
     slide: Slide
     model: LoadedModel
-    footprint: Footprint
+    footprint: Footprint | None
+    """None in blend and patch, which need none."""
+
     plan: RunPlan
     layout: Layout
-    demand: Demand
+    demand: Demand | WindowDemand
     image: PaddedImage
     mpp: tuple[float, float] | None
     """Micrometres (y, x) per level-0 px."""
 
     options: Options
+    forward: Forward | None = None
+    """The placed module in blend and patch."""
+
+    classifier: Classifier | None = None
+    """What was converted, if the model is a classifier of patches, in exact mode."""
+
+    @property
+    def original(self) -> LoadedModel:
+        """The model as it was loaded, before a classifier was converted."""
+        return self.classifier.loaded if self.classifier else self.model
+
+    @property
+    def exact(self) -> Footprint:
+        """The model's footprint, in exact mode."""
+        assert self.footprint is not None
+        return self.footprint
 
     @property
     def graph(self) -> ModelGraph:
         """Traced for the padded image, as the module has it: nothing folded or placed."""
-        assert self.footprint.graph is not None
-        return self.footprint.graph
+        assert self.exact.graph is not None
+        return self.exact.graph
 
 
 def prepare(source: Source, model: str | Path | nn.Module, options: Options) -> Request:
@@ -79,7 +100,7 @@ def prepare(source: Source, model: str | Path | nn.Module, options: Options) -> 
     device = choices.device(options.device)
     slide = open_slide(source)
     try:
-        return _prepared(slide, load_model(model, trust=options.trust), options, device)
+        return _prepared(slide, choices.model(model, options), options, device)
     except BaseException:
         slide.close()
         raise
@@ -88,45 +109,105 @@ def prepare(source: Source, model: str | Path | nn.Module, options: Options) -> 
 def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -> Request:
     level = choices.level(slide, options.level)
     channels = choices.channels(slide, model, options.channels)
-    footprint = analyze(model.module, len(channels))
-    footprint.require_local()
-    geometry = map_geometry(
-        slide.levels[level].shape,
-        period=footprint.period,
-        stride=footprint.stride,
-        lost=footprint.lost,
-        used=_used(footprint),
-        border=options.border,
-    )
+    mpp = choices.mpp(slide, options.slide_mpp)
+    if options.mode != "exact":
+        chosen = _Chosen(level, channels, "none", device, mpp)
+        return _windowed_request(slide, model, options, chosen)
+    if options.window is not None:
+        raise UsageError(f"window {options.window} is for mode blend and patch, not mode exact")
+    classifier = as_classifier(model, len(channels), options)
+    if classifier is not None:
+        model = classifier.converted
+    output = choices.output(model, options)
+    ways = ways_out(model, trust=options.trust)
+    size = None if classifier is None else classifier.probe_size
+    footprint = _footprint(model, len(channels), size, output, ways)
+    geometry = _geometry(slide.levels[level].shape, footprint, classifier, options.border)
     period = footprint.output_period
-    footprint = footprint.at(untouched_graph(model.module, len(channels), geometry))
+    footprint = footprint.at(untouched_graph(model.module, len(channels), geometry, output))
     assert footprint.graph is not None
-    activation, exclusive = choices.activation(model, footprint.graph, options.activation)
-    workers = options.workers or 1
+    end = choices.ending(footprint.graph)
+    activation, exclusive = choices.activation(model, end, options)
     demand = Demand(
         graph=footprint.graph,
         box=choices.map_part(slide, level, geometry, options.region),
         period=period,
         stride=footprint.stride,
         classes=footprint.graph.result.channels,
-        dtype=choices.dtype(options.dtype, footprint.graph, activation),
+        dtype=choices.dtype(options.dtype, end, activation),
         labels=exclusive and options.save == "both",
         item=torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
         stored_bytes=slide.dtype.itemsize * slide.channels,
         weights=sum(p.numel() * p.element_size() for p in model.module.parameters()),
     )
-    layout = choose_layout(
-        demand,
-        tile=options.tile,
-        strip=options.strip,
-        budget=(options.memory or int(available_memory() * MEMORY_SHARE)) // workers,
-        workers=workers,
-    )
-    mpp = choices.mpp(slide, options.slide_mpp)
+    layout = _layout(demand, options)
     chosen = _Chosen(level, channels, activation, device, mpp)
     plan = _plan(slide, model, options, geometry, demand, layout, chosen)
     image = PaddedImage(slide, level, channels, geometry)
-    return Request(slide, model, footprint, plan, layout, demand, image, mpp, options)
+    return Request(
+        slide, model, footprint, plan, layout, demand, image, mpp, options, classifier=classifier
+    )
+
+
+def _layout(demand: Demand, options: Options) -> Layout:
+    workers = options.workers or 1
+    return choose_layout(
+        demand,
+        tile=options.tile,
+        strip=options.strip,
+        budget=choices.memory(options) // workers,
+        workers=workers,
+    )
+
+
+def _geometry(
+    image: Pair, footprint: Footprint, classifier: Classifier | None, border: str | None
+) -> MapGeometry:
+    if classifier is not None:
+        return classifier.geometry(image, border)
+    return map_geometry(
+        image,
+        period=footprint.period,
+        stride=footprint.stride,
+        lost=footprint.lost,
+        used=_used(footprint),
+        border=border or "cover",
+    )
+
+
+def _footprint(
+    model: LoadedModel, channels: int, size: int | None, output: str | int | None, ways: str
+) -> Footprint:
+    """The footprint of a model that can be tiled exactly; else say how it can be run."""
+    if model.whole_image_refusal is not None:
+        raise NonLocalError(f"{model.whole_image_refusal}; {ways}")
+    if not model.exportable:
+        raise ModelError(
+            f"model {model.name} ({model.format}) is not made of torch's ops, so nothing shows "
+            f"what its pixels depend on; {ways}"
+        )
+    try:
+        footprint = analyze(model.module, channels, size, output)
+        footprint.require_local()
+    except ModelError as error:
+        raise type(error)(f"{error}; {ways}") from error
+    return footprint
+
+
+def _windowed_request(
+    slide: Slide, model: LoadedModel, options: Options, chosen: _Chosen
+) -> Request:
+    channels = chosen.channels
+    found = windowed(
+        slide, model, options, level=chosen.level, channels=len(channels), device=chosen.device
+    )
+    chosen = replace(chosen, activation=found.activation, windows=found.windows)
+    plan = _plan(slide, model, options, found.geometry, found.demand, found.layout, chosen)
+    image = PaddedImage(slide, chosen.level, channels, found.geometry)
+    return Request(
+        slide, model, None, plan, found.layout, found.demand, image, chosen.mpp, options,
+        found.forward,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +219,7 @@ class _Chosen:
     activation: str
     device: str
     mpp: tuple[float, float] | None
+    windows: Windows | None = None
 
 
 def _plan(
@@ -145,7 +227,7 @@ def _plan(
     model: LoadedModel,
     options: Options,
     geometry: MapGeometry,
-    demand: Demand,
+    demand: Demand | WindowDemand,
     layout: Layout,
     chosen: _Chosen,
 ) -> RunPlan:
@@ -166,6 +248,9 @@ def _plan(
         precision=options.precision,
         device=chosen.device,
         threads=threads_per_worker(options.workers or 1),
+        mode=options.mode,
+        windows=chosen.windows,
+        output=choices.output(model, options),
     )
 
 
@@ -183,7 +268,7 @@ def _spec(
     slide: Slide,
     model: LoadedModel,
     options: Options,
-    demand: Demand,
+    demand: Demand | WindowDemand,
     layout: Layout,
     geometry: MapGeometry,
     mpp: tuple[float, float] | None,
@@ -226,10 +311,17 @@ def provenance(request: Request) -> dict[str, Any]:
         "model": {
             "name": request.model.name,
             "source": request.model.source,
-            "weights_sha256": request.model.weights_hash(),
+            "weights_sha256": request.original.weights_hash(),
         },
-        "mode": "exact",
-        "halo": list(request.footprint.halo),
-        "period": list(request.footprint.period),
+        "mode": plan.mode,
+        **_of_mode(request),
+        **(request.classifier.provenance() if request.classifier else {}),
         "plan": plan.to_json(),
     }
+
+
+def _of_mode(request: Request) -> dict[str, Any]:
+    windows = request.plan.windows
+    if windows is not None:
+        return {"windows": windows.to_json()}
+    return {"halo": list(request.exact.halo), "period": list(request.exact.period)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from gigafcn.output.spec import MapSpec, map_levels
 from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.progress import Progress, ProgressCallback
 from gigafcn.schedule.inbox import Inbox
+from gigafcn.schedule.run_folder import level_piece
 from gigafcn.schedule.worker import PROGRESS_TOPIC, pyramid_task, tile_task
 
 if TYPE_CHECKING:
@@ -120,13 +121,21 @@ def run_pyramid(
     spec: MapSpec,
     tile: tuple[int, int],
     progress: ProgressCallback | None,
+    done: Collection[str] = (),
 ) -> None:
     """Build what tiles of the given size (y, x) left of the coarser levels, a level at a time.
 
-    One task per destination shard.
+    One task per destination shard; those whose receipts are named in ``done`` are left alone.
     """
     levels = range(1, len(map_levels(spec)))
-    shards = {level: shards_across_tiles(spec, level, tile) for level in levels}
+    shards = {
+        level: [
+            index
+            for index in shards_across_tiles(spec, level, tile)
+            if level_piece(level, index) not in done
+        ]
+        for level in levels
+    }
     areas = {
         (level, index): map_levels(spec)[level].shard_box(index).area
         for level in levels

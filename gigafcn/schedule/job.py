@@ -10,19 +10,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from gigafcn.engine.allocation import keep_freed_memory
+from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.packed import pack_convolutions
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.engine.tile import TileReceipt, compute_tile
+from gigafcn.engine.windows import compute_windows
 from gigafcn.errors import ModelError, NonLocalError
 from gigafcn.graph.fold import fold_norms
 from gigafcn.graph.model_graph import ModelGraph, to_device
 from gigafcn.graph.trace import trace
 from gigafcn.model.loading import load_model
+from gigafcn.output.disk import storing
 from gigafcn.output.pyramid import build_pyramid_shard
 from gigafcn.output.store import MapStore
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.schedule.inbox import Inbox, Stopped
+from gigafcn.schedule.run_folder import Receipt, RunFolder, level_piece, tile_piece
 from gigafcn.slide.opening import open_slide
 
 if TYPE_CHECKING:
@@ -34,6 +39,10 @@ if TYPE_CHECKING:
     from gigafcn.slide.protocol import Slide
 
 
+PICKLED = ".pickled-module"
+"""Suffix of a module in memory that a run wrote for its workers; no user's file is read so."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobFiles:
     """Where another process finds everything; plain strings, a few hundred bytes."""
@@ -43,9 +52,13 @@ class JobFiles:
     """Path or URL, or an ``.npy`` file that the run wrote beside its output."""
 
     model: str
-    """What load_model takes, or a ``.pt`` file that the run wrote beside its output."""
+    """What load_model takes, or a file that the run wrote beside its output (PICKLED)."""
 
     trust: bool
+    sha256: str | None = None
+    allow_unexpected: bool = False
+    weights: str | None = None
+    """Hash of the weights that the run was planned with; None for a file it wrote itself."""
 
 
 @dataclass(slots=True)
@@ -53,7 +66,9 @@ class Job:
     """One run inside one process."""
 
     plan: RunPlan
-    graph: ModelGraph
+    model: ModelGraph | Forward
+    """What computes: the graph in exact mode, else the module itself."""
+
     image: PaddedImage
     store: Path
     stop: threading.Event
@@ -69,15 +84,28 @@ class Job:
             advance(pixels)
 
         store = MapStore(self.store, self.plan.spec)
-        return compute_tile(self.graph, self.plan, tile, self.image, store, step)
+        if isinstance(self.model, Forward):
+            made = compute_windows(self.model, self.plan, tile, self.image, store, step)
+        else:
+            made = compute_tile(self.model, self.plan, tile, self.image, store, step)
+        counts = {"seconds": round(made.seconds, 3), "device": self.plan.device, "nan": 0}
+        self._note(Receipt(tile_piece(tile), made.objects, counts))
+        return made
 
     def coarsen(self, level: int, index: tuple[int, int]) -> None:
         """Build one shard of a coarser level."""
-        build_pyramid_shard(self.store, self.plan.spec, level, index)
+        written = build_pyramid_shard(self.store, self.plan.spec, level, index)
+        self._note(Receipt(level_piece(level, index), written))
+
+    def _note(self, receipt: Receipt) -> None:
+        with storing(self.store, self.plan.spec, f"the receipt of {receipt.piece}"):
+            RunFolder(self.store).write(receipt)
 
 
-def untouched_graph(module: nn.Module, channels: int, geometry: MapGeometry) -> ModelGraph:
-    """Trace a module for a run's padded image.
+def untouched_graph(
+    module: nn.Module, channels: int, geometry: MapGeometry, output: str | int | None = None
+) -> ModelGraph:
+    """Trace a module, for one of its outputs, for a run's padded image.
 
     Raises
     ------
@@ -86,7 +114,7 @@ def untouched_graph(module: nn.Module, channels: int, geometry: MapGeometry) -> 
     ModelError
         If it cannot be exported, or its output is smaller than the map.
     """
-    traced = trace(module, channels, geometry.padded)
+    traced = trace(module, channels, geometry.padded, output)
     if traced.graph is None:
         reasons = "; ".join(str(blocker) for blocker in traced.blockers[:3])
         raise NonLocalError(f"tiling this model cannot be exact at this image size: {reasons}")
@@ -106,16 +134,31 @@ def placed_graph(graph: ModelGraph, plan: RunPlan) -> ModelGraph:
     return pack_convolutions(placed)
 
 
+def placed_forward(module: nn.Module, plan: RunPlan) -> Forward:
+    """A copy of the module as it runs on windows: on the plan's device and in its precision."""
+    assert plan.windows is not None
+    shape = (len(plan.channels), *plan.windows.size)
+    device = torch.device(plan.device)
+    return tuned_forward(
+        module, plan.output, shape, device=device, dtype=PRECISIONS[plan.precision]
+    )
+
+
 def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) -> Job:
     """Open slide and model from files, in a worker process."""
     plan = RunPlan.from_json(plan_json)
     torch.set_num_threads(plan.threads)
+    keep_freed_memory()
     slide = _slide_of(files.slide)
     module = _module_of(files)
-    traced = untouched_graph(module, len(plan.channels), plan.geometry)
-    graph = placed_graph(traced, plan)
+    model: ModelGraph | Forward
+    if plan.windows is None:
+        traced = untouched_graph(module, len(plan.channels), plan.geometry, plan.output)
+        model = placed_graph(traced, plan)
+    else:
+        model = placed_forward(module, plan)
     image = PaddedImage(slide, plan.level, plan.channels, plan.geometry)
-    return Job(plan, graph, image, Path(files.store), stop)
+    return Job(plan, model, image, Path(files.store), stop)
 
 
 def _slide_of(source: str) -> Slide:
@@ -125,9 +168,20 @@ def _slide_of(source: str) -> Slide:
 
 
 def _module_of(files: JobFiles) -> nn.Module:
-    if files.model.endswith(".pt"):
+    if files.model.endswith(PICKLED):
         # Written by this very run from a module its caller handed over in memory.
         module = torch.load(files.model, weights_only=False)
         assert isinstance(module, nn.Module)
         return module.eval()
-    return load_model(files.model, trust=files.trust).module
+    loaded = load_model(
+        files.model,
+        trust=files.trust,
+        sha256=files.sha256,
+        allow_unexpected=files.allow_unexpected,
+    )
+    if files.weights is not None and loaded.weights_hash() != files.weights:
+        raise ModelError(
+            f"model {loaded.name} has other weights each time it is loaded, so worker processes "
+            f"would disagree; save them to a checkpoint, and name it in a model file (model.toml)"
+        )
+    return loaded.module

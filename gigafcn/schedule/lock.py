@@ -104,8 +104,12 @@ def _created(path: Path, mine: Owner) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(mine), file)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(asdict(mine), file)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

@@ -10,15 +10,18 @@ the stored plan.  When the map is finished the receipts are folded into one file
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gigafcn.errors import StorageError, UsageError
+from gigafcn.errors import UsageError
 from gigafcn.output.disk import checksum, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from gigafcn.geometry import Box
 
 FORMAT = 1
 """Raised when a later version could not go on with what an earlier one left."""
@@ -38,6 +41,16 @@ class Receipt:
     """What was counted and measured: NaN, seconds, device."""
 
 
+def tile_piece(tile: Box) -> str:
+    """Name of a tile's receipt; the tile in map px."""
+    return f"tile-{tile.y0}-{tile.x0}"
+
+
+def level_piece(level: int, index: tuple[int, int]) -> str:
+    """Name of the receipt of a coarser level's shard."""
+    return f"level-{level}-{index[0]}-{index[1]}"
+
+
 def folder_of(map_path: Path) -> Path:
     """Run folder of a map.
 
@@ -52,7 +65,7 @@ def folder_of(map_path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The run folder of one map."""
+    """The run folder of one map; what it writes raises OSError if the disk refuses."""
 
     map_path: Path
 
@@ -79,23 +92,18 @@ class RunFolder:
         return self.path / "receipts"
 
     def begin(self, fingerprint: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-        """Forget an earlier run and note what this one is.
+        """Forget an earlier run and note what this one is."""
+        self._run.unlink(missing_ok=True)  # first: receipts without it mean nothing
+        self.forget()
+        self._receipts.mkdir(parents=True)
+        document = {"format": FORMAT, "fingerprint": fingerprint, "plan": plan}
+        replace_file(self._run, _encoded(document))
 
-        Raises
-        ------
-        StorageError
-            If the disk refuses.
-        """
-        try:
-            self._receipts.mkdir(parents=True, exist_ok=True)
-            self._run.unlink(missing_ok=True)  # first: receipts without it mean nothing
-            self._folded.unlink(missing_ok=True)
-            for file in self._receipts.iterdir():
-                file.unlink()
-            document = {"format": FORMAT, "fingerprint": fingerprint, "plan": plan}
-            replace_file(self._run, _encoded(document))
-        except OSError as error:
-            raise StorageError(f"cannot write {self._run}: {error.strerror}") from error
+    def forget(self) -> None:
+        """Remove everything but the lock."""
+        self._run.unlink(missing_ok=True)
+        self._folded.unlink(missing_ok=True)
+        shutil.rmtree(self._receipts, ignore_errors=True)
 
     def begun(self) -> dict[str, Any] | None:
         """What :meth:`begin` noted: fingerprint and plan; None if there is nothing readable."""
@@ -105,18 +113,8 @@ class RunFolder:
         return document
 
     def write(self, receipt: Receipt) -> None:
-        """Note a piece of work as done.
-
-        Raises
-        ------
-        StorageError
-            If the disk refuses.
-        """
-        path = self._receipts / f"{receipt.piece}.json"
-        try:
-            replace_file(path, _encoded(asdict(receipt)))
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        """Note a piece of work as done."""
+        replace_file(self._receipts / f"{receipt.piece}.json", _encoded(asdict(receipt)))
 
     def receipts(self) -> dict[str, Receipt]:
         """All receipts by piece, of a run under way or of a finished one."""
@@ -134,22 +132,10 @@ class RunFolder:
                 yield Receipt(**document)
 
     def fold(self) -> None:
-        """Put all receipts into one file; the last step of a run.
-
-        Raises
-        ------
-        StorageError
-            If the disk refuses.
-        """
+        """Put all receipts into one file, once every piece is done."""
         receipts = [asdict(receipt) for receipt in self.receipts().values()]
-        try:
-            replace_file(self._folded, _encoded({"format": FORMAT, "receipts": receipts}))
-            if self._receipts.is_dir():
-                for file in self._receipts.iterdir():
-                    file.unlink()
-                self._receipts.rmdir()
-        except OSError as error:
-            raise StorageError(f"cannot write {self._folded}: {error.strerror}") from error
+        replace_file(self._folded, _encoded({"format": FORMAT, "receipts": receipts}))
+        shutil.rmtree(self._receipts, ignore_errors=True)
 
     def is_intact(self, receipt: Receipt) -> bool:
         """Whether every object of a receipt is there with the bytes that were written."""

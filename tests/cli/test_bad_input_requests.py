@@ -25,9 +25,10 @@ def refused_request(folder: Path, *words: str) -> str:
 
 def test_a_finished_map_is_replaced_only_when_asked(folder: Path) -> None:
     assert gigafcn("infer", "slide.tif", *MODEL, cwd=folder).code == 0
-    message = refused_request(folder)
-    assert message == (
-        "output slide.zarr exists; choose another name or replace it with --overwrite"
+    assert gigafcn("infer", "slide.tif", *MODEL, cwd=folder).code == 0  # nothing left to do
+    assert refused_request(folder, "--dtype", "float32") == (
+        "output slide.zarr belongs to another run: dtype was 'auto', now 'float32'; choose "
+        "another name or replace it with --overwrite"
     )
     ended = gigafcn("infer", "slide.tif", *MODEL, "--overwrite", "--dtype", "float32", cwd=folder)
     assert ended.code == 0

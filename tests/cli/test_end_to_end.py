@@ -124,6 +124,8 @@ def test_the_demo_draws_maps_and_scores_and_can_be_repeated(folder: Path) -> Non
     assert "mean IU" in done.out
     assert "gigafcn-demo/slide.zarr, picture gigafcn-demo/slide.png" in done.out
     names = {path.name for path in (folder / "gigafcn-demo").iterdir()}
-    assert names == {"slide.tiff", "slide_truth.tiff", "slide.zarr", "slide.png"}
+    assert names == {
+        "slide.tiff", "slide_truth.tiff", "slide.zarr", "slide.zarr.run", "slide.png",
+    }  # fmt: skip
     map_document = json.loads((folder / "gigafcn-demo/slide.zarr/zarr.json").read_text())
     assert map_document["attributes"]["gigafcn"]["model"]["name"] == "demonstration"

@@ -52,9 +52,7 @@ def test_a_wrong_command_line_is_refused_in_one_line(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "flag", ["mode", "mpp", "tissue", "scheduler", "resume", "verify", "output-name"]
-)
+@pytest.mark.parametrize("flag", ["mpp", "tissue", "scheduler"])
 def test_an_option_that_does_nothing_yet_is_unknown(
     flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

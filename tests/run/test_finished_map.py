@@ -131,7 +131,7 @@ def test_a_picture_stands_beside_the_map(result: Result) -> None:
 
 def test_the_result_says_what_was_done(result: Result) -> None:
     assert result.shape == (3, 517, 613)
-    assert result.certificate["class"] == "structural"
+    assert result.certificate["class"] == "structural+measured"
     assert result.summary["pixels"] == 517 * 613
     assert result.summary["bottleneck"] in ("reading", "computing", "storing")
     assert 0 < result.summary["bottleneck_share"] <= 1

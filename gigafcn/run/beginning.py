@@ -1,0 +1,157 @@
+"""Begin a map, go on with one, or find it finished: the same command does what is left to do.
+
+What is at the output decides.  Nothing: begin.  An unfinished map of the same run: go on with its
+plan, computing only what has no valid receipt.  A finished map of the same run: nothing to do.
+Anything else is refused by naming what differs, unless it is to be replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from gigafcn.errors import UsageError
+from gigafcn.output.disk import storing
+from gigafcn.output.ownership import KEY, attributes_of, is_ours, make_room
+from gigafcn.output.store import create_map
+from gigafcn.plan.run_plan import RunPlan
+from gigafcn.run.fingerprint import fingerprint
+from gigafcn.run.places import picture_of
+from gigafcn.schedule.lock import locked
+from gigafcn.schedule.run_folder import Receipt, RunFolder, refuse_another
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gigafcn.run.request import Request
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that holds its output."""
+
+    request: Request
+    """With the stored plan, if an earlier run left one."""
+
+    folder: RunFolder
+    fingerprint: dict[str, Any]
+    done: dict[str, Receipt]
+    """Receipts of pieces that are stored as they were written."""
+
+    finished: dict[str, Any] | None = None
+    """What the finished map says about its making; None if there is work to do."""
+
+
+@contextmanager
+def begun(request: Request, path: Path, *, overwrite: bool, resume: bool) -> Iterator[Begun]:
+    """Hold an output for a run; on failure keep what is done, and nothing if nothing is.
+
+    Parameters
+    ----------
+    overwrite
+        Replace a map that gigafcn wrote.
+    resume
+        Refuse to begin anew.
+
+    Raises
+    ------
+    UsageError
+        If the output belongs to something else, or another run holds it.
+    RunError
+        If the disk refuses.
+    """
+    folder = RunFolder(path)
+    made = [parent for parent in path.parents if not parent.exists()]
+    _make(folder)
+    try:
+        with ExitStack() as held:
+            with storing(path, request.plan.spec, "the lock"):
+                held.enter_context(locked(folder.lock))
+            run = _taken_up(request, folder, overwrite=overwrite, resume=resume)
+            try:
+                yield run
+            except BaseException:
+                if not folder.receipts() and run.finished is None:
+                    _remove(folder)
+                raise
+    finally:
+        for empty in (folder.path, *made):
+            with suppress(OSError):
+                empty.rmdir()
+
+
+def _remove(folder: RunFolder) -> None:
+    shutil.rmtree(folder.map_path, ignore_errors=True)
+    folder.forget()
+
+
+def _make(folder: RunFolder) -> None:
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"output {folder.map_path} cannot be created: {error.strerror}; choose another place"
+        ) from error
+
+
+def _taken_up(request: Request, folder: RunFolder, *, overwrite: bool, resume: bool) -> Begun:
+    path, asked = folder.map_path, fingerprint(request)
+    if not overwrite:
+        if (path / "zarr.json").exists() and is_ours(path):
+            return _finished(request, folder, asked)
+        earlier = folder.begun()
+        if earlier is not None and is_ours(path):
+            return _gone_on_with(request, folder, earlier, asked)
+    if resume:
+        raise UsageError(f"there is no run to resume at {path}; leave --resume out to begin one")
+    _create(request, folder, asked, overwrite=overwrite)
+    return Begun(request, folder, asked, {})
+
+
+def _create(request: Request, folder: RunFolder, asked: dict[str, Any], *, overwrite: bool) -> None:
+    """Create map and run folder; if the disk refuses, leave neither."""
+    path, spec = folder.map_path, request.plan.spec
+    # A map without its root document and without a plan was killed before it computed anything.
+    empty = is_ours(path) and not (path / "zarr.json").exists()
+    try:
+        create_map(path, spec, overwrite=overwrite or empty)
+        picture_of(path).unlink(missing_ok=True)  # of the map that was replaced
+        with storing(path, spec, "the plan"):
+            folder.begin(asked, request.plan.to_json())
+    except UsageError:
+        raise  # what is there belongs to somebody else
+    except BaseException:
+        # An earlier map that was not replaced yet still has its root document.
+        if not (path / "zarr.json").exists():
+            _remove(folder)
+        raise
+
+
+def _finished(request: Request, folder: RunFolder, asked: dict[str, Any]) -> Begun:
+    described = attributes_of(folder.map_path).get(KEY, {})
+    if "fingerprint" not in described:
+        make_room(folder.map_path, overwrite=False)  # refuses
+    refuse_another(described, asked, folder.map_path)
+    return Begun(request, folder, asked, {}, described)
+
+
+def _gone_on_with(
+    request: Request, folder: RunFolder, earlier: dict[str, Any], asked: dict[str, Any]
+) -> Begun:
+    refuse_another(earlier, asked, folder.map_path)
+    plan = replace(
+        RunPlan.from_json(earlier["plan"]),
+        device=request.plan.device,
+        threads=request.plan.threads,
+    )
+    for partial in folder.map_path.rglob("*.partial"):
+        partial.unlink(missing_ok=True)
+    done = {name: r for name, r in folder.receipts().items() if folder.is_intact(r)}
+    log.info("going on with an unfinished run: %d pieces are stored", len(done))
+    return Begun(replace(request, plan=plan), folder, asked, done)

@@ -1,0 +1,43 @@
+"""What makes two runs the same: slide, model, options that shape the map, and version.
+
+Where and how fast a run computes is no part of it: device, processes and memory may differ when
+it is taken up again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from gigafcn.run.options import Options
+
+if TYPE_CHECKING:
+    from gigafcn.run.request import Request
+
+NOT_OF_THE_MAP = frozenset(
+    {"allow_unexpected", "device", "memory", "sha256", "trust", "verify", "workers"}
+)
+"""Options that do not shape the map."""
+
+
+def fingerprint(request: Request) -> dict[str, Any]:
+    """Named values, as JSON would give them back."""
+    model = request.original
+    code = hashlib.sha256(str(model.module).encode()).hexdigest()
+    options = {
+        field.name: getattr(request.options, field.name)
+        for field in fields(Options)
+        if field.name not in NOT_OF_THE_MAP
+    }
+    found = {
+        "gigafcn": version("gigafcn"),
+        "slide": request.slide.fingerprint(),
+        "weights": model.weights_hash(),
+        "layers": code,
+        **options,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=list))
+    return plain
