@@ -37,7 +37,7 @@ def section(record: dict[str, Any]) -> str:
             f"{record['seed']}, batches of {record['batch']} patches of {record['patch_px']} px "
             f"from {record['drawn_pictures']} drawn pictures, {record['threads']} threads, torch "
             f"{record['torch']}; measured on {record['test_pictures']} other drawn pictures. Each "
-            "net starts from the one above it, so it has also learnt for longer.",
+            "net starts from the one above it, so it has also learnt for longer. Times were taken beside other work.",
         ]
     )
 

@@ -66,7 +66,7 @@ def test_a_library_user_gets_logs_and_no_output(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_error_of_the_callback_stops_the_run_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_of_the_callback_stops_the_run_and_nothing_looks_finished(tmp_path: Path) -> None:
     def refuse(report: Progress) -> None:
         if report.tiles_done:
             raise RunError("enough")
@@ -79,4 +79,6 @@ def test_an_error_of_the_callback_stops_the_run_and_leaves_nothing(tmp_path: Pat
             tile=256,
             progress=refuse,
         )
-    assert list(tmp_path.iterdir()) == []
+    # What is done is kept for the same call to go on with.
+    assert {p.name for p in tmp_path.iterdir()} == {"m.zarr", "m.zarr.run"}
+    assert not (tmp_path / "m.zarr/zarr.json").exists()
