@@ -35,9 +35,9 @@ def section(record: dict[str, Any]) -> str:
             "",
             f"VGG-16's widths divided by {record['divisor']}, batch norm, no pretraining; seed "
             f"{record['seed']}, batches of {record['batch']} patches of {record['patch_px']} px "
-            f"from {record['drawn_pictures']} drawn pictures, {record['threads']} threads, torch "
+            f"from {record['drawn_pictures']} drawn pictures, {record['threads']} thread(s), torch "
             f"{record['torch']}; measured on {record['test_pictures']} other drawn pictures. Each "
-            "net starts from the one above it, so it has also learnt for longer. Times were taken beside other work.",
+            "net starts from the one above it, so it has also learnt for longer.",
         ]
     )
 
