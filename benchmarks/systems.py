@@ -113,7 +113,11 @@ def by_command_line(name: str, slide: Path, channels: int) -> float:
 
 def page(rows: list[Row]) -> str:
     """The whole page."""
-    found = machine()
+    return "\n".join([*_systems(), *_measured(rows), ""])
+
+
+def _systems() -> list[str]:
+    """What there is."""
     lines = [
         "# Systems of the literature",
         "",
@@ -129,7 +133,13 @@ def page(rows: list[Row]) -> str:
         size = f"{system.size[0]} x {system.size[1]} x {system.channels}"
         output = " x ".join(map(str, system.output))
         lines.append(f"| `{name}` | {system.what} | {system.paper or '-'} | {size} | {output} |")
-    lines += [
+    return lines
+
+
+def _measured(rows: list[Row]) -> list[str]:
+    """What was measured of the dense ones, and what the columns mean."""
+    found = machine()
+    return [
         "",
         "`classifier` and `vgg16` end in linear layers, so they take one size; "
         "`gigafcn.convert.to_fully_convolutional` makes maps of them. All others are local:",
@@ -154,9 +164,7 @@ def page(rows: list[Row]) -> str:
         "background, rounding decides which place wins, in the module as in the sweep; a value "
         "then moves by a px, which no bound on rounding covers. See "
         "[unpooling](ideas/unpooling.md).",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def line(row: Row) -> str:
