@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Before torch is loaded: small images mean many short parallel stretches, each as long as its
+# slowest thread, and on shared processors that makes a test ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest

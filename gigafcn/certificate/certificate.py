@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.certificate.compare import Difference
+from gigafcn.certificate.patchwise import Patchwise
 from gigafcn.certificate.poison import NOT_MINIMAL, Poisoning
 from gigafcn.errors import CertificateError
 from gigafcn.geometry import Span
@@ -58,6 +59,9 @@ class Certificate:
 
     differences: tuple[Difference, ...] = ()
     """Sweep against module."""
+
+    patchwise: Patchwise | None = None
+    """Map against patches, of a converted classifier of patches in the full form."""
 
     failures: tuple[str, ...] = ()
     """Checks that failed."""
@@ -115,6 +119,8 @@ class Certificate:
                 f"sweep and module differ by at most {worst.difference:.2g} in {worst.precision} "
                 f"(bound {worst.bound:.2g}, largest output {worst.largest:.2g})"
             )
+        if self.patchwise is not None:
+            parts.append(str(self.patchwise))
         parts.extend(f"not done: {what}" for what in self.not_done)
         return "; ".join(parts)
 
@@ -123,6 +129,15 @@ class Certificate:
         """The difference that comes closest to its bound."""
         key = [one.difference / one.bound if one.bound else 0.0 for one in self.differences]
         return self.differences[key.index(max(key))] if key else None
+
+    def with_patchwise(self, found: Patchwise) -> Certificate:
+        """The same with map and patches compared, which fails if rounding does not explain it."""
+        failures = self.failures
+        if not found.within:
+            told = f"{found}, where rounding explains at most {found.bound:.2g}: it does not pad"
+            failures = (*failures, told)
+        seconds = round(self.seconds + found.seconds, 3)
+        return replace(self, patchwise=found, failures=failures, seconds=seconds)
 
     def require(self) -> None:
         """Raise :class:`CertificateError`, naming the check and its figures, unless it holds."""
@@ -143,6 +158,7 @@ class Certificate:
         plain["blockers"] = [asdict(blocker) for blocker in self.blockers]
         plain["poisonings"] = [_plain(one) for one in self.poisonings]
         plain["differences"] = [_plain(one) for one in self.differences]
+        plain["patchwise"] = None if self.patchwise is None else _plain(self.patchwise)
         plain["versions"] = dict(self.versions)
         derived = {
             "class": self.exactness,
@@ -155,7 +171,11 @@ class Certificate:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Certificate:
         """Inverse of :meth:`to_json`."""
-        known = {f.name: _tupled(data[f.name]) for f in fields(cls)}
+        patchwise = data.get("patchwise")  # absent before there was any
+        known = {f.name: _tupled(data[f.name]) for f in fields(cls) if f.name != "patchwise"}
+        known["patchwise"] = patchwise and Patchwise(
+            **{name: _tupled(value) for name, value in patchwise.items()}
+        )
         known["blockers"] = tuple(Blocker(**one) for one in data["blockers"])
         known["poisonings"] = tuple(_poisoning(one) for one in data["poisonings"])
         known["differences"] = tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +12,11 @@ from gigafcn.cli import model_files
 from gigafcn.cli.footprint_plot import plot_footprint
 from gigafcn.cli.reporting import say, say_json, show_table
 from gigafcn.cli.requests import Debug, Json
+from gigafcn.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gigafcn.analysis import Footprint
     from gigafcn.model.loaded import LoadedModel
 
@@ -34,6 +37,7 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
     allow_unexpected: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     write_config: Annotated[Path | None, Parameter(metavar="FILE", show_default=False)] = None,
     plot: Annotated[Path | None, Parameter(metavar="FILE.png", show_default=False)] = None,
+    output_name: Annotated[str | None, Parameter(metavar="NAME|INDEX", show_default=False)] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -41,7 +45,8 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
 
     Prints kernel, stride, footprint and carried rows of each layer, then the halo, period and
     stride of the model, what recomputing halos would waste at common tile sizes, and what keeps
-    the model from being tiled exactly, if anything.
+    the model from being tiled exactly, if anything. Of a model with several outputs, it prints
+    the figures of each and the layers of one.
 
     Parameters
     ----------
@@ -64,19 +69,26 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
         only the model's author knows is left for you.
     plot
         Draw how the footprint grows through the layers, and the waste by tile size, as a PNG.
+    output_name
+        The output whose layers are shown, by name or index, for models with several, and which
+        --write-config and --plot describe; if unset, what the model's file says, else the last.
     json
         Write everything as one JSON object.
     debug
         Log more, and show the traceback of an error.
     """
-    from gigafcn.analysis import analyze  # loads torch
-    from gigafcn.model.loading import load_model
+    from gigafcn.model.loading import load_model  # loads torch
 
     loaded = load_model(model, trust=trust, sha256=sha256, allow_unexpected=allow_unexpected)
     channels = channels or loaded.channels or 3
-    hidden, footprint = loaded.whole_image_refusal is not None, None
+    outputs: tuple[Footprint, ...] = ()
+    footprint = None
     try:
-        footprint = None if hidden else analyze(loaded.module, channels=channels, size=size)
+        if loaded.whole_image_refusal is None:
+            outputs = _analysed(loaded, channels, size)
+            footprint = _chosen(outputs, loaded.output if output_name is None else output_name)
+            if len(outputs) > 1:
+                loaded = replace(loaded, output=footprint.output)
     finally:  # a model that gives no map, or cannot be exported, may still run on windows
         if write_config is not None:
             model_files.write_config(write_config, loaded, channels, footprint, quiet=json)
@@ -86,9 +98,46 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
         _tell_hidden(loaded, json=json)
         return
     if json:
-        say_json("inspect", model=loaded.name, **as_json(footprint))
+        listed = [_output_json(output) for output in outputs]
+        say_json("inspect", model=loaded.name, **as_json(footprint), outputs=listed)
     else:
-        show_footprint(loaded.name, footprint)
+        show_footprint(loaded.name, footprint, outputs)
+
+
+def _analysed(loaded: LoadedModel, channels: int, size: int | None) -> tuple[Footprint, ...]:
+    """Every output of a model.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be exported, or its only output is no map.
+    """
+    from gigafcn.analysis import analyze, analyze_outputs  # loads torch
+
+    found = analyze_outputs(loaded.module, channels=channels, size=size)
+    if len(found) == 1 and found[0].graph is None:
+        return (analyze(loaded.module, channels=channels, size=size),)  # says what is no map
+    return found
+
+
+def _chosen(outputs: tuple[Footprint, ...], asked: str | int | None) -> Footprint:
+    """The output of a name or index, else the last.
+
+    Raises
+    ------
+    ModelError
+        If there is none such.
+    """
+    if asked is None:
+        return outputs[-1]
+    for output in outputs:
+        if output.output == str(asked):
+            return output
+    try:
+        return outputs[int(asked)]
+    except (ValueError, IndexError):
+        names = ", ".join(f"{name} {shape}" for name, shape in outputs[0].outputs)
+        raise ModelError(f"the model has no output {asked!r}; it returns {names}") from None
 
 
 def _tell_hidden(loaded: LoadedModel, *, json: bool) -> None:
@@ -113,7 +162,16 @@ def waste_by_tile(halo: tuple[int, int, int, int]) -> dict[int, float]:
 
 
 def as_json(footprint: Footprint) -> dict[str, Any]:
-    """Everything that inspect prints, as named numbers."""
+    """Everything that inspect prints of one output, as named numbers."""
+    return _figures(footprint) | {"layers": [asdict(row) for row in footprint.layers]}
+
+
+def _output_json(footprint: Footprint) -> dict[str, Any]:
+    shape = dict(footprint.outputs)[footprint.output]
+    return {"name": footprint.output, "shape": shape} | _figures(footprint)
+
+
+def _figures(footprint: Footprint) -> dict[str, Any]:
     return {
         "local": footprint.local,
         "blockers": [asdict(blocker) for blocker in footprint.blockers],
@@ -124,12 +182,20 @@ def as_json(footprint: Footprint) -> dict[str, Any]:
         "period": footprint.period,
         "shift_invariant": footprint.shift_invariant,
         "waste": waste_by_tile(footprint.halo_aligned),
-        "layers": [asdict(row) for row in footprint.layers],
     }
 
 
-def show_footprint(name: str, footprint: Footprint) -> None:
-    """Print the table of layers, the figures of the model, and what blocks it."""
+def show_footprint(name: str, footprint: Footprint, outputs: Sequence[Footprint] = ()) -> None:
+    """Print the table of layers, the figures of the model, and what blocks it.
+
+    Parameters
+    ----------
+    footprint
+        Of the output whose layers are shown.
+    outputs
+        If the model has several, all of them: figures and blockers follow for each.
+    """
+    several = len(outputs) > 1
     rows = [
         (
             row.layer,
@@ -144,9 +210,17 @@ def show_footprint(name: str, footprint: Footprint) -> None:
     if rows:
         header = ("layer", "op", "kernel", "stride", "footprint", "carried rows")
         show_table(rows, header, numbers_from=2)
-    show_table([("model", name), ("traced at", f"{footprint.size} px"), *_facts(footprint)])
-    for blocker in footprint.blockers:
-        say(f"not local: {blocker}")
+    model = [("model", name), ("traced at", f"{footprint.size} px")]
+    if several:
+        show_table([*model, ("layers shown", f"those of output {footprint.output}")])
+    for output in outputs if several else (footprint,):
+        shape = ", ".join(str(n) for n in dict(output.outputs).get(output.output, ()))
+        if several:
+            say("")
+        title = [("output", output.output), ("shape: b, c, y, x", shape)] if several else model
+        show_table([*title, *_facts(output)])
+        for blocker in output.blockers:
+            say(f"not local: {blocker}")
 
 
 def _facts(footprint: Footprint) -> list[tuple[str, str]]:

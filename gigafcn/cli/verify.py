@@ -9,11 +9,12 @@ from cyclopts import Parameter
 
 from gigafcn.cli.reporting import say, say_json, show_table
 from gigafcn.cli.requests import Debug, Json
-from gigafcn.config.values import parse_list
+from gigafcn.config.values import parse_list, parse_pair
 from gigafcn.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from gigafcn.certificate.certificate import Certificate
+    from gigafcn.certificate.patchwise import Patchwise
 
 SIDES_HEADER = ("side", "halo", "tiles tried", "suffices", "minimal")
 WINDOWS_HEADER = (
@@ -33,6 +34,8 @@ def verify(  # noqa: PLR0913 - one parameter per flag
     channels: Annotated[str | None, Parameter(metavar="N|I,...", show_default=False)] = None,
     size: Number = None,
     output_name: Annotated[str | None, Parameter(metavar="NAME|INDEX", show_default=False)] = None,
+    patch: Annotated[str | None, Parameter(metavar="PX|Y,X", show_default=False)] = None,
+    output_stride: Annotated[int | None, Parameter(metavar="PX", show_default=False)] = None,
     level: Number = None,
     windows: int = 2,
     device: str = "cpu",
@@ -47,7 +50,8 @@ def verify(  # noqa: PLR0913 - one parameter per flag
     Two checks that do not rely on gigafcn's analysis. Images that are NaN everywhere outside what
     a tile is said to need must leave the tile clean, and one row or column of NaN further in must
     not. And tiled computing must give what the model gives for windows of the slide, or of noise,
-    up to rounding.
+    up to rounding. A classifier of patches is tried as the network that it is mapped with, and its
+    map is compared with its answers patch by patch.
 
     Parameters
     ----------
@@ -61,6 +65,11 @@ def verify(  # noqa: PLR0913 - one parameter per flag
         Height and width in px to analyse at first.
     output_name
         Which output of a model with several to try, by name or by index from 0.
+    patch
+        Size of the patches that a classifier was trained on; if unset, what the model states, else
+        a guess, which is printed.
+    output_stride
+        Px from one patch of a classifier to the next; if unset, the model's own stride.
     level
         Pyramid level that windows are read from.
     windows
@@ -86,6 +95,8 @@ def verify(  # noqa: PLR0913 - one parameter per flag
         channels=_channels(channels),
         size=size,
         output_name=output_name,
+        patch=_patch(patch),
+        output_stride=output_stride,
         level=level,
         windows=windows,
         device=device,
@@ -119,12 +130,31 @@ def _channels(text: str | None) -> int | tuple[int, ...] | None:
     return chosen if "," in text else chosen[0]
 
 
+def _patch(text: str | None) -> int | tuple[int, int] | None:
+    """One side for both axes, or two.
+
+    Examples
+    --------
+    >>> _patch("224"), _patch("96,128")
+    (224, (96, 128))
+    """
+    if text is None:
+        return None
+    try:
+        sides = parse_pair(text)
+        return int(sides) if isinstance(sides, str) else (int(sides[0]), int(sides[1]))
+    except ValueError:
+        raise UsageError(f"patch {text!r}: give its size in px, such as 224 or 96,128") from None
+
+
 def show_certificate(certificate: Certificate) -> None:
     """Print needs per side, differences per window, what was not done, and the verdict."""
     if certificate.poisonings:
         show_table(_side_rows(certificate), SIDES_HEADER, numbers_from=1)
     if certificate.differences:
         show_table(_difference_rows(certificate), WINDOWS_HEADER, numbers_from=2)
+    if certificate.patchwise is not None:
+        show_table(_patchwise_rows(certificate.patchwise))
     for blocker in certificate.blockers:
         say(f"not local: {blocker}")
     for failure in certificate.failures:
@@ -161,6 +191,31 @@ def _difference_rows(certificate: Certificate) -> list[tuple[str, ...]]:
             "ok" if one.within else "too far",
         )
         for one in certificate.differences
+    ]
+
+
+def _patchwise_rows(found: Patchwise) -> list[tuple[str, str]]:
+    where = found.source
+    if found.position is not None:
+        where += f" at y={found.position[0]}, x={found.position[1]}"
+    differ = f"largest {found.largest:.2g}, mean {found.mean:.2g}"
+    if found.pads:
+        told = (
+            f"{differ}, labels that differ {100 * found.labels:.1f} %; the network pads, so each "
+            f"patch alone has a border of its own"
+        )
+    elif found.within:
+        told = f"equal at every position, up to rounding: {differ}"
+    else:
+        told = f"{differ}, too far: rounding explains at most {found.bound:.2g}"
+    every = f"every {found.output_stride[0]} x {found.output_stride[1]} px"
+    return [
+        (
+            "patches",
+            f"{found.patches} of {found.patch[0]} x {found.patch[1]} px, {every}, of {where}",
+        ),
+        ("largest score", f"{found.scale:.2g}"),
+        ("dense against patch by patch", told),
     ]
 
 

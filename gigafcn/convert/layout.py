@@ -11,7 +11,10 @@ from gigafcn.convert.values import Map, PatchValue, RefusedError, relabelled
 from gigafcn.graph.rules import IMAGE_AXES, Value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gigafcn.convert.draft import Draft
+    from gigafcn.convert.network import Ref
     from gigafcn.convert.trunk import Call
 
 aten = torch.ops.aten
@@ -35,25 +38,40 @@ REORDERED = (aten.permute.default, aten.transpose.int, aten.t.default, aten.nump
 def as_patch_value(found: Map, draft: Draft) -> PatchValue:
     """A map taken as a patch value.
 
+    Channel dimensions of size 1 carry nothing: there may be more of them, or none at all.
+
     Raises
     ------
     RefusedError
         If its channels are split.
     """
-    axes = found.value.axes
+    axes, shape = found.value.axes, found.value.shape
     assert axes is not None
-    if sorted(axes) != sorted(IMAGE_AXES):
+    channels = [d for d, label in enumerate(axes) if label == "c"]
+    kept = max(channels, key=lambda d: shape[d], default=None)
+    extra = [d for d in channels if d != kept]
+    if sorted({*axes, "c"}) != sorted(IMAGE_AXES) or any(shape[d] != 1 for d in extra):
         raise RefusedError(f"takes a tensor with dimensions {', '.join(axes)} apart")
-    ref = found.ref
-    if axes != IMAGE_AXES:
-        ref = draft.emit(aten.permute.default, ref, [axes.index(a) for a in IMAGE_AXES])
     return PatchValue(
-        ref=ref,
-        dims=tuple((label,) for label in axes),
-        channels=found.value.shape[axes.index("c")],
+        ref=_as_image(found.ref, axes, kept, extra, draft),
+        dims=tuple(() if d in extra else (label,) for d, label in enumerate(axes)),
+        channels=1 if kept is None else shape[kept],
         grid=found.value.grid,
         lattice=found.lattice,
     )
+
+
+def _as_image(
+    ref: Ref, axes: Sequence[str], kept: int | None, extra: list[int], draft: Draft
+) -> Ref:
+    """(b, c, y, x) of a map whose channels are dimension ``kept``; ``extra`` ones are dropped."""
+    channel = [] if kept is None else [kept]
+    order = [axes.index("b"), *extra, *channel, axes.index("y"), axes.index("x")]
+    if order != list(range(len(axes))):
+        ref = draft.emit(aten.permute.default, ref, order)
+    if extra:
+        ref = draft.emit(aten.squeeze.dims, ref, list(range(1, 1 + len(extra))))
+    return draft.emit(aten.unsqueeze.default, ref, 1) if kept is None else ref
 
 
 def as_map(found: PatchValue, draft: Draft) -> Map | PatchValue:

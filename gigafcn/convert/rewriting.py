@@ -231,15 +231,23 @@ class _Walk:
             )
         found = images[0]
         if isinstance(found, Map):
-            found = as_patch_value(found, self.draft)
+            shape = found.value.shape
+            try:
+                found = as_patch_value(found, self.draft)
+            except RefusedError as refused:
+                raise _no_classifier(shape) from refused
         dims = [d for d in range(len(found.dims)) if found.shape[d] > 1]
         is_vector = all(found.is_only(d, "c") for d in dims) and len(dims) <= 1
         if not is_vector or found.pooling is not None:
-            raise ModelError(
-                f"the model returns shape {found.shape} for one patch, so it is no classifier of "
-                f"patches (batch, classes)"
-            )
+            raise _no_classifier(found.shape)
         return found
+
+
+def _no_classifier(shape: tuple[int, ...]) -> ModelError:
+    return ModelError(
+        f"the model returns shape {shape} for one patch, so it is no classifier of patches "
+        f"(batch, classes)"
+    )
 
 
 def _as_maps(argument: Any, draft: Draft) -> Any:

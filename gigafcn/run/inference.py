@@ -331,19 +331,24 @@ def _versions() -> dict[str, str]:
 
 
 def _draw(request: Request, path: Path) -> None:
-    """The picture beside the map."""
-    slide, spec = request.slide, request.plan.spec
-    whole = Box.whole(slide.levels[0].shape)
-    thumbnail = Thumbnail(read_thumbnail(slide, THUMBNAIL_PX), whole, request.mpp)
+    """The picture beside the map; of a region alone, nothing else of the slide is read."""
+    slide, spec, region = request.slide, request.plan.spec, request.options.region
     down = slide.levels[request.plan.level].downsample
     start = [spec.offset[a] * down[a] for a in (0, 1)]
     stop = [start[a] + float(spec.shape[a] * spec.stride[a]) * down[a] for a in (0, 1)]
     covered = Box(round(start[0]), round(start[1]), round(stop[0]), round(stop[1]))
+    shown = whole = Box.whole(slide.levels[0].shape)
+    caption = f"model {request.model.name} · {described_mode(request)}"
+    if region is not None:
+        shown = covered.hull(Box(*region)).intersect(whole)
+        caption += f" · region y {region[0]} to {region[2]}, x {region[1]} to {region[3]} px"
+    pixels = read_thumbnail(slide, THUMBNAIL_PX, box=None if region is None else shown)
+    thumbnail = Thumbnail(pixels, shown, request.mpp)
     write_picture(
         picture_of(path),
         path,
         thumbnail,
         map_box=covered,
         title=slide.name,
-        caption=f"model {request.model.name} · {described_mode(request)}",
+        caption=caption,
     )

@@ -1,7 +1,9 @@
 """``verify``: is tiling exact for this very model?  And the short form of it before each map.
 
 The module is run as it is, poisoned with NaN, and compared with sweeps on windows of the user's
-slide, or of noise.  The short form is kept on disk per model, so that only the first map waits.
+slide, or of noise.  A classifier of patches is tried as the fully convolutional network that it is
+mapped with, whose map is then compared with its answers patch by patch.  The short form, without
+the latter, is kept on disk per model, so that only the first map waits.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from gigafcn.certificate.certificate import Certificate
 from gigafcn.certificate.compare import Window
 from gigafcn.certificate.examination import examine, full_form, short_form, versions
 from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
+from gigafcn.certificate.patchwise import compare_patches
 from gigafcn.engine.pixels import to_input
 from gigafcn.engine.precision import threads
 from gigafcn.errors import ModelError, SlideError, UsageError
 from gigafcn.geometry import Box
 from gigafcn.model.loading import load_model
 from gigafcn.run import choices
+from gigafcn.run.classifiers import as_classifier
 from gigafcn.run.options import Options
 from gigafcn.run.windowed import ways_out
 from gigafcn.schedule.resources import threads_per_worker
@@ -65,6 +69,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
     size: int | None = None,
     precision: str = "fp32",
     output_name: str | int | None = None,
+    patch: int | Pair | None = None,
+    output_stride: int | None = None,
     level: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
@@ -87,11 +93,17 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
         How many the model takes, or which of the slide's, in its order; None is what the model
         says, else 3.
     size
-        Image size in px to trace first; None tries several.
+        Image size in px to trace first; None tries several. For classifiers of patches it follows
+        from the patch.
     precision
         "fp32" compares in fp32 and fp64, "fp64" in fp64 alone.
     output_name
         Which output to try, by name or index, if the model has several.
+    patch
+        Side(s) (y, x) in px of the patches that a classifier was trained on, as in
+        :func:`gigafcn.infer`; None is what the model states, else a guess.
+    output_stride
+        Px from one patch of a classifier to the next; None is its own stride.
     level
         Pyramid level that windows are read from.
     scale, mean, std
@@ -115,7 +127,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
     Raises
     ------
     ModelError
-        If the model cannot be loaded or exported, or returns another shape than its graph says.
+        If the model cannot be loaded or exported, or returns another shape than its graph says,
+        or classifies patches and cannot be converted.
     SlideError
         If the slide cannot be opened or does not fit the model.
 
@@ -128,20 +141,26 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
     if windows < 1:
         raise UsageError(f"windows must be at least 1, got {windows}")
     options = Options(
-        precision=precision, level=level, scale=scale, mean=mean, std=std, output_name=output_name
-    )
+        precision=precision, level=level, scale=scale, mean=mean, std=std, output_name=output_name,
+        patch=patch, output_stride=output_stride,
+    )  # fmt: skip
     loaded = load_model(model, trust=trust, sha256=sha256, allow_unexpected=allow_unexpected)
     if loaded.whole_image_refusal is not None:
         raise ModelError(loaded.whole_image_refusal)
     slide = None if source is None else open_slide(source)
     try:
         picked = _picked(loaded, slide, channels)
-        footprint = analyze(loaded.module, len(picked), size, choices.output(loaded, options))
+        classifier = as_classifier(loaded, len(picked), options)
+        tried = loaded if classifier is None else classifier.converted
+        size = size if classifier is None else classifier.probe_size
+        footprint = analyze(tried.module, len(picked), size, choices.output(tried, options))
         form = full_form(precision)
         chosen = None if slide is None else _slide_windows(slide, loaded, options, picked, windows)
         where = choices.device(device)
         with threads(_idle_threads()):
             found = examine(footprint, loaded.name, form, device=where, windows=chosen)
+            if classifier is not None:
+                found = found.with_patchwise(compare_patches(classifier.conversion, chosen))
         return found if footprint.local else replace(found, remedy=ways_out(loaded, trust=trust))
     finally:
         if slide is not None:

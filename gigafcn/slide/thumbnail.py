@@ -1,9 +1,10 @@
-"""How a picture of a whole slide is made in bounded memory.
+"""How a picture of a slide, or of a part of it, is made in bounded memory.
 
-The coarsest level that is still as large as wanted (the finest when none is) is reduced by a whole
-factor: each pixel of the thumbnail is the mean of a block.  The level is read in bands of whole
-blocks, so memory is bounded however large the slide.  Of levels above 2^28 px only some rows of
-each block are read: enough for a first look, and much faster where rows can be read apart.
+Of a part nothing else is read.  The coarsest level that is still as large as wanted (the finest
+when none is) is reduced by a whole factor: each pixel of the thumbnail is the mean of a block.  The
+level is read in bands of whole blocks, so memory is bounded however large the slide.  Of more than
+2^28 px only some rows of each block are read: enough for a first look, and much faster where rows
+can be read apart.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gigafcn.errors import UsageError
-from gigafcn.geometry import Box
+from gigafcn.geometry import Box, Span
 
 if TYPE_CHECKING:
-    from gigafcn.slide.protocol import Pixels, Slide
+    from gigafcn.slide.protocol import Level, Pixels, Slide
 
 _BAND_BYTES = 16 << 20
 _WHOLE_PX = 1 << 28
@@ -26,8 +27,8 @@ _ROWS_READ = 8
 _PERCENTILES = (0.5, 99.5)
 
 
-def read_thumbnail(slide: Slide, max_px: int = 1024) -> Pixels:
-    """Small RGB picture of a slide, its longer side at most ``max_px``.
+def read_thumbnail(slide: Slide, max_px: int = 1024, *, box: Box | None = None) -> Pixels:
+    """Small RGB picture of a slide or of a part of it, its longer side at most ``max_px``.
 
     uint8 values are shown as they are; others are stretched between their percentiles 0.5 and
     99.5, together for three channels, else each by itself.  One channel is shown grey, of more
@@ -39,6 +40,9 @@ def read_thumbnail(slide: Slide, max_px: int = 1024) -> Pixels:
         Any open slide.
     max_px
         Longest side of the picture, at least 1 px.
+    box
+        The part shown, in level-0 px, to the nearest px of the level that is read; None shows
+        the whole slide.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def read_thumbnail(slide: Slide, max_px: int = 1024) -> Pixels:
     Raises
     ------
     UsageError
-        If ``max_px`` is below 1.
+        If ``max_px`` is below 1, or the box is empty or not inside the slide.
 
     Examples
     --------
@@ -58,15 +62,33 @@ def read_thumbnail(slide: Slide, max_px: int = 1024) -> Pixels:
     """
     if max_px < 1:
         raise UsageError(f"a thumbnail needs at least 1 px, got max_px={max_px}")
-    enough = [n for n, level in enumerate(slide.levels) if max(level.shape) >= max_px]
+    whole = Box.whole(slide.levels[0].shape)
+    if box is not None and (box.is_empty or not whole.contains(box)):
+        raise UsageError(
+            f"a thumbnail shows part of the slide: box {tuple(box)} (y0, x0, y1, x1) is empty or "
+            f"not inside {whole.y1} x {whole.x1} px (y, x)"
+        )
+    parts = [_on_level(box, level) for level in slide.levels]
+    enough = [n for n, part in enumerate(parts) if max(part.shape) >= max_px]
     level = max(enough, default=0)
-    means = _reduced(slide, level, -(-max(slide.levels[level].shape) // max_px))
+    means = _reduced(slide, level, parts[level], -(-max(parts[level].shape) // max_px))
     return _rgb(means, slide.dtype)
 
 
-def _reduced(slide: Slide, level: int, factor: int) -> Pixels:
-    """Block means of a level, (y, x, c) float32."""
-    height, width = slide.levels[level].shape
+def _on_level(box: Box | None, level: Level) -> Box:
+    """Px of a level nearest to a box of level-0 px, at least one; the whole level for None."""
+    if box is None:
+        return Box.whole(level.shape)
+    spans = []
+    for span, scale, size in zip(box.spans, level.downsample, level.shape, strict=True):
+        start = min(round(span.start / scale), size - 1)
+        spans.append(Span(start, min(max(round(span.stop / scale), start + 1), size)))
+    return Box.of(*spans)
+
+
+def _reduced(slide: Slide, level: int, part: Box, factor: int) -> Pixels:
+    """Block means of a part of a level, (y, x, c) float32."""
+    height, width = part.shape
     rows_out = -(-height // factor)
     sampled = height * width > _WHOLE_PX and factor > _ROWS_READ
     rows = _ROWS_READ if sampled else factor
@@ -79,7 +101,8 @@ def _reduced(slide: Slide, level: int, factor: int) -> Pixels:
         if sampled:
             top += max(0, (bottom - top - rows) // 2)
             bottom = min(bottom, top + rows)
-        out[first:last] = _block_means(slide, level, Box(top, 0, bottom, width), (rows, factor))
+        band = Box(top, 0, bottom, width).shift(part.y0, part.x0)
+        out[first:last] = _block_means(slide, level, band, (rows, factor))
     return out
 
 
@@ -89,7 +112,7 @@ def _block_means(slide: Slide, level: int, band: Box, block: tuple[int, int]) ->
     row_bytes = band.y.size * slide.channels * max(4, slide.dtype.itemsize)
     step = columns * max(1, _BAND_BYTES // (row_bytes * columns))
     pieces = []
-    for x in range(0, band.x1, step):
+    for x in range(band.x0, band.x1, step):
         pixels = slide.read(band._replace(x0=x, x1=min(x + step, band.x1)), level)
         sums = np.add.reduceat(pixels.astype(np.float32), range(0, pixels.shape[0], rows), axis=0)
         sums = np.add.reduceat(sums, range(0, pixels.shape[1], columns), axis=1)

@@ -96,3 +96,23 @@ class Moody(nn.Module):
 def moody() -> nn.Module:
     """Its output depends on what it sees."""
     return Moody()
+
+
+class TwoMaps(nn.Module):
+    """Gives a map of half the size, ``coarse``, and one of the whole size, ``fine``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(3, 2, 3, padding=1)
+        self.down = nn.MaxPool2d(2)
+        self.coarse = nn.Conv2d(2, 4, 5, padding=2)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        fine = self.fine(image)
+        return {"coarse": self.coarse(self.down(fine)), "fine": fine}
+
+
+def two_maps() -> nn.Module:
+    """Has two outputs of different shapes."""
+    torch.manual_seed(0)
+    return TwoMaps()

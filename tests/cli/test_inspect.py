@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from torch import nn
@@ -10,6 +11,11 @@ from torch import nn
 from gigafcn.analysis import Footprint, analyze
 from gigafcn.cli.inspect import as_json, show_footprint, waste_by_tile
 from gigafcn.cli.reporting import plain
+from tests.cli.refusals import refused
+from tests.commands import gigafcn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +56,46 @@ def test_the_same_figures_come_as_json(strided: Footprint) -> None:
     assert known["halo"] == [1, 1, 1, 1]
     assert known["stride"] == [2.0, 2.0]
     assert [row["op"] for row in known["layers"]] == ["conv2d", "relu", "max_pool2d"]
+
+
+def test_of_several_outputs_each_is_shown_and_the_layers_of_the_last(folder: Path) -> None:
+    done = gigafcn("inspect", "nets.py:two_maps", "--trust", "--size", "64", cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    layers, coarse, fine = done.out.partition("model  ")[0], *done.out.split("output  ")[-2:]
+    assert "fine" in layers
+    assert "max_pool2d" not in layers
+    assert "those of output fine" in done.out
+    for text, figures in (
+        (coarse, ("coarse", "1, 4, 32, 32", "5, 5, 5, 5 px", "2, 2 px")),
+        (fine, ("fine", "1, 2, 64, 64", "1, 1, 1, 1 px", "1, 1 px")),
+    ):
+        for figure in figures:
+            assert figure in text
+
+
+@pytest.mark.parametrize("asked", ["coarse", "0", "-2"])
+def test_an_output_can_be_chosen_by_name_or_index(asked: str, folder: Path) -> None:
+    words = ("--trust", "--size", "64", "--output-name", asked, "--json")
+    (event,) = gigafcn("inspect", "nets.py:two_maps", *words, cwd=folder).events
+    assert [row["op"] for row in event["layers"]] == ["conv2d", "max_pool2d", "conv2d"]
+    assert event["stride"] == [2, 2]
+    assert [(o["name"], o["shape"], o["stride"]) for o in event["outputs"]] == [
+        ("coarse", [1, 4, 32, 32], [2, 2]),
+        ("fine", [1, 2, 64, 64], [1, 1]),
+    ]
+
+
+def test_an_output_that_is_not_there_is_refused_and_those_there_are_named(folder: Path) -> None:
+    words = ("inspect", "nets.py:two_maps", "--trust", "--size", "64", "--output-name", "edges")
+    message = refused(4, *words, cwd=folder)
+    assert "has no output 'edges'; it returns coarse (1, 4, 32, 32), fine (1, 2, 64, 64)" in message
+
+
+def test_a_model_file_and_a_picture_are_of_the_chosen_output(folder: Path) -> None:
+    words = ("--output-name", "0", "--write-config", "model.toml", "--plot", "seen.png")
+    done = gigafcn("inspect", "nets.py:two_maps", "--trust", *words, cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    text = (folder / "model.toml").read_text()
+    assert 'name = "coarse"' in text
+    assert "# 4 of them" in text
+    assert (folder / "seen.png").stat().st_size > 10_000

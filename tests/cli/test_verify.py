@@ -67,6 +67,31 @@ def test_the_json_is_the_certificate(folder: Path) -> None:
     assert event["class"] == "structural+measured"
 
 
+def test_a_classifier_that_does_not_pad_is_equal_at_every_position(folder: Path) -> None:
+    words = ("nets.py:classifier", "slide.tif", "--trust", "--patch", "32", "--output-stride", "1")
+    ended = gigafcn("verify", *words, cwd=folder)
+    assert ended.code == 0, ended
+    assert "81 of 32 x 32 px, every 1 x 1 px, of slide at y=" in ended.out
+    row = next(line for line in ended.out.splitlines() if "dense against patch by patch" in line)
+    assert "equal at every position, up to rounding: largest" in row
+
+
+def test_for_a_classifier_that_pads_the_difference_is_shown(folder: Path) -> None:
+    (folder / "padding.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    conv = nn.Conv2d(3, 4, 3, 2, padding=1)\n"
+        "    pool = nn.AdaptiveAvgPool2d(1)\n"
+        "    return nn.Sequential(conv, pool, nn.Flatten(), nn.Linear(4, 3))\n"
+    )
+    ended = gigafcn("verify", "padding.py:net", "--trust", "--patch", "16,24", cwd=folder)
+    assert ended.code == 0, ended
+    assert "81 of 16 x 24 px, every 2 x 2 px, of noise" in ended.out
+    row = next(line for line in ended.out.splitlines() if "dense against patch by patch" in line)
+    assert "labels that differ" in row
+    assert "the network pads, so each patch alone has a border of its own" in row
+
+
 def test_a_model_that_is_not_local_ends_with_4_and_with_what_would_run_it(folder: Path) -> None:
     ended = gigafcn("verify", "nets.py:normed", "--trust", cwd=folder)
     assert ended.code == 4
@@ -101,6 +126,7 @@ def test_no_verify_maps_without_a_check(folder: Path) -> None:
 def test_bad_requests_are_refused(folder: Path) -> None:
     assert "no model 'nope'" in refused(4, "verify", "nope", cwd=folder)
     assert "channels 'x'" in refused(2, "verify", "demonstration", "--channels", "x", cwd=folder)
+    assert "patch 'x'" in refused(2, "verify", "demonstration", "--patch", "x", cwd=folder)
     assert "windows must be at least 1" in refused(
         2, "verify", "demonstration", "--windows", "0", cwd=folder
     )

@@ -157,8 +157,20 @@ HEADS: dict[str, Callable[[], nn.Module]] = {
     ),
     "a linear layer used twice": lambda: Headed(lambda x: x.mean((2, 3)), *[nn.Linear(6, 6)] * 2),
     "scores as a map": lambda: Headed(nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 4, 1)),
+    "scores as a map, flattened": lambda: Headed(nn.Conv2d(6, 4, 6), nn.Flatten()),
+    "no channel dimension": lambda: Headed(lambda x: x.mean(1).flatten(1), nn.Linear(36, 4)),
+    "another dimension": lambda: Headed(lambda x: x.unsqueeze(1).flatten(1), nn.Linear(216, 4)),
+    "another dimension behind": lambda: Headed(lambda x: x[..., None].mean((2, 3)), nn.Flatten()),
+    "a score without its dimension": lambda: Headed(nn.Conv2d(6, 1, 6), Squeezed()),
 }
 """Heads on the trunk, for patches of 28 px; none pads."""
+
+
+class Squeezed(nn.Module):
+    """(b, 1, y, x) to (b, y, x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
 
 
 class MeanOfTokens(nn.Module):

@@ -75,6 +75,11 @@ def test_a_network_that_gives_a_map_is_no_classifier() -> None:
     assert "returns shape (1, 6, 6, 6) for one patch" in refusal(Headed(lambda x: x))
 
 
+def test_a_network_that_returns_split_channels_is_no_classifier() -> None:
+    net = Headed(lambda x: x.view(1, 2, 3, 6, 6))
+    assert "returns shape (1, 2, 3, 6, 6) for one patch" in refusal(net)
+
+
 class TwoHeads(nn.Module):
     """Returns two tensors."""
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import zarr
+from PIL import Image
 from torch import nn
 
 import gigafcn
 from gigafcn.errors import UsageError
+from gigafcn.geometry import Box
+from gigafcn.slide.array import ArraySlide
 from tests.run.small_nets import EXACT, Skip, whole_numbers
 from tests.run.whole import mirrored, padded, run_whole, scores_of, small_image
 
@@ -87,3 +90,35 @@ def test_a_region_that_leaves_the_image_is_refused(
         gigafcn.infer(
             small_image(*SHAPE), whole_numbers(Skip()), tmp_path / "m.zarr", region=region
         )
+
+
+def test_the_picture_of_a_region_shows_the_region_alone(tmp_path: Path) -> None:
+    image = np.full((600, 900, 3), 255, np.uint8)
+    image[200:400, 300:600] = (255, 0, 0)
+    result = gigafcn.infer(
+        image, whole_numbers(nn.Conv2d(3, 2, 1)), tmp_path / "m.zarr", region=(200, 300, 400, 600)
+    )
+    with Image.open(result.summary["picture"]) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    # Two panels of the region's shape fit into a width of 1500 px; the left one is the slide.
+    red = (pixels == (255, 0, 0)).all(axis=2).sum()
+    assert red > 600 * 400
+
+
+def test_for_the_picture_of_a_region_no_other_pixels_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Box] = []
+    plain = ArraySlide.read
+
+    def noting(slide: ArraySlide, box: Box, level: int = 0) -> Array:
+        read.append(box)
+        return plain(slide, box, level)
+
+    monkeypatch.setattr(ArraySlide, "read", noting)
+    region = Box(270, 301, 300, 401)
+    net = whole_numbers(nn.Conv2d(3, 2, 1))
+    gigafcn.infer(small_image(*SHAPE), net, tmp_path / "m.zarr", region=region, verify=False)
+    # A net of 1 x 1 px needs no pixel around the region either.
+    assert read
+    assert all(region.contains(box) for box in read)

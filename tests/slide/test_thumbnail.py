@@ -10,7 +10,9 @@ import pytest
 import tifffile
 
 from gigafcn.errors import UsageError
+from gigafcn.geometry import Box
 from gigafcn.slide import open_slide, read_thumbnail
+from gigafcn.slide.array import ArraySlide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +42,52 @@ def test_pixels_are_means_of_blocks(
 def test_a_small_slide_is_shown_as_it_is(make_pixels: Any) -> None:
     pixels = make_pixels(40, 30, 3)
     np.testing.assert_array_equal(read_thumbnail(open_slide(pixels), max_px=100), pixels)
+
+
+class Counting(ArraySlide):
+    """Adds up how many pixels are read."""
+
+    pixels_read = 0
+
+    def read(self, box: Box, level: int = 0) -> Any:
+        self.pixels_read += box.area
+        return super().read(box, level)
+
+
+@pytest.mark.parametrize("band_bytes", [1, 5000, 1 << 24])
+def test_of_a_part_only_the_part_is_read(
+    band_bytes: int, make_pixels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gigafcn.slide.thumbnail._BAND_BYTES", band_bytes)
+    pixels = make_pixels(400, 300, 3)
+    slide = Counting(pixels)
+    thumbnail = read_thumbnail(slide, max_px=20, box=Box(101, 53, 176, 156))
+    assert slide.pixels_read == 75 * 103
+    # Sums are float32, so a mean may land on the other side of a half.
+    assert np.abs(thumbnail - block_means(pixels[101:176, 53:156], 6)).max() <= 0.501
+
+
+def test_a_part_is_read_from_the_coarsest_level_that_shows_it_large_enough(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for side in (512, 256, 128):
+            rows = np.arange(side) * 255 // side  # shows the place, whatever the level
+            pixels = np.tile(rows[:, np.newaxis, np.newaxis], (1, side, 3)).astype(np.uint8)
+            pixels[..., 2] = side // 4
+            tif.write(
+                pixels, tile=(64, 64), photometric="rgb", subfiletype=int(side < 512), metadata=None
+            )
+    slide = open_slide(tmp_path / "a.tif")
+    for max_px, side in ((32, 128), (33, 256), (64, 256), (65, 512)):
+        thumbnail = read_thumbnail(slide, max_px, box=Box(256, 128, 384, 256))
+        assert thumbnail[0, 0, 2] == side // 4
+        assert thumbnail[0, 0, 0] in (127, 128)  # a block of two rows is half a step further
+        assert max(thumbnail.shape) <= max_px
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 0, 4), Box(-1, 0, 4, 4), Box(0, 0, 4, 5)])
+def test_a_part_that_is_not_inside_the_slide_is_a_usage_error(box: Box, make_pixels: Any) -> None:
+    with pytest.raises(UsageError, match="is empty or not inside 4 x 4 px"):
+        read_thumbnail(open_slide(make_pixels(4, 4)), box=box)
 
 
 def test_the_coarsest_level_that_is_large_enough_is_read(tmp_path: Path) -> None:
