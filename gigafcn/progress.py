@@ -28,6 +28,15 @@ class Progress:
     seconds: float
     """Seconds since the stage began."""
 
+    workers: int = 1
+    """Processes at work; in a cluster this changes while the run goes on."""
+
+    failed: int = 0
+    """Tiles that were given up."""
+
+    retried: int = 0
+    """Tiles that had to be handed out once more, since their worker died."""
+
 
 ProgressCallback = Callable[[Progress], None]
 """Called from the run's own thread; must return quickly."""

@@ -1,7 +1,8 @@
 """How does a command tell what it does: bar, JSON lines, or silence?
 
 Results go to stdout; progress, warnings and errors go to stderr, one line each, so that output
-can be piped.  With ``--json`` stdout holds one JSON object per line and nothing else.
+can be piped.  On a terminal progress is a bar, elsewhere (a batch system's log) a line twice a
+minute.  With ``--json`` stdout holds one JSON object per line and nothing else.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 JSON_INTERVAL_S = 1.0
 """Least time between two JSON lines of progress."""
+
+LINE_INTERVAL_S = 30.0
+"""Time between two lines of progress where there is no terminal."""
 
 
 def fail(message: str) -> None:
@@ -81,29 +85,62 @@ def json_progress(slide: str) -> Iterator[ProgressCallback]:
 
 @contextmanager
 def bar_progress(name: str) -> Iterator[ProgressCallback]:
-    """Report progress as a bar with Mpx/s and time left, on a terminal only."""
+    """Report progress as a bar with Mpx/s and time left on a terminal, elsewhere as lines."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_progress(name)
+        return
     columns = (
         TextColumn("{task.fields[slide]} {task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[figures]}"),
         TimeRemainingColumn(),
     )
     stages: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
 
         def report(progress: Report) -> None:
-            rate = progress.pixels_done / 1e6 / max(progress.seconds, 1e-9)
             if progress.stage not in stages:
-                stages[progress.stage] = bar.add_task(progress.stage, slide=name, rate="")
+                stages[progress.stage] = bar.add_task(progress.stage, slide=name, figures="")
             bar.update(
                 stages[progress.stage],
                 total=progress.pixels,
                 completed=progress.pixels_done,
-                rate=f"{rate:.3g} Mpx/s",
+                figures=_figures(progress),
             )
 
         yield report
+
+
+def _line_progress(name: str) -> ProgressCallback:
+    last = time.monotonic()
+
+    def report(progress: Report) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= LINE_INTERVAL_S:
+            last = now
+            share = progress.pixels_done / max(progress.pixels, 1)
+            tiles = f"{progress.tiles_done} of {progress.tiles} tiles"
+            line = f"{name} {progress.stage} {share:.0%}, {tiles}, {_figures(progress)}"
+            sys.stderr.write(f"gigafcn: {line}\n")
+            sys.stderr.flush()
+
+    return report
+
+
+def _figures(progress: Report) -> str:
+    """Speed and whatever is out of the ordinary: several workers, failed and retried tiles."""
+    rate = progress.pixels_done / 1e6 / max(progress.seconds, 1e-9)
+    figures = [f"{rate:.3g} Mpx/s"]
+    if progress.workers != 1:
+        figures.append(f"{progress.workers} workers")
+    figures += [
+        f"{count} {what}"
+        for count, what in ((progress.failed, "failed"), (progress.retried, "retried"))
+        if count
+    ]
+    return ", ".join(figures)
 
 
 def closing_line(result: Result) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_PER_WORKER = 2
 POLL_S = 0.2
+WORKERS_EVERY_S = 2.0
+"""Between two looks at who is there: workers of a cluster come and go."""
+
 REPORT_EVERY_S = 0.25
 
 
@@ -40,8 +43,8 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Meter:
-    """Turns events of workers into reports for the caller."""
+class Meter:
+    """Turns what is known of a stage's tasks into reports for the caller."""
 
     stage: str
     tiles: int
@@ -49,6 +52,9 @@ class _Meter:
     callback: ProgressCallback | None
     tiles_done: int = 0
     pixels_done: int = 0
+    workers: int = 1
+    failed: int = 0
+    retried: int = 0
     started: float = field(default_factory=time.monotonic)
     reported: float = 0.0
 
@@ -59,13 +65,17 @@ class _Meter:
             self.report()
 
     def report(self) -> None:
+        """Tell the caller how far the stage is."""
         self.reported = time.monotonic()
         if self.callback is not None:
             seconds = time.monotonic() - self.started
             done = min(self.pixels_done, self.pixels)
             self.callback(
-                Progress(self.stage, self.tiles_done, self.tiles, done, self.pixels, seconds)
-            )
+                Progress(
+                    self.stage, self.tiles_done, self.tiles, done, self.pixels, seconds,
+                    self.workers, self.failed, self.retried,
+                )
+            )  # fmt: skip
 
 
 def run_tiles(
@@ -88,7 +98,7 @@ def run_tiles(
         At once, since no other tile could be stored either.
     """
     outcome = Outcome()
-    meter = _Meter("compute", len(tiles), sum(t.area for t in tiles), progress)
+    meter = Meter("compute", len(tiles), sum(t.area for t in tiles), progress)
 
     def moved(event: tuple[float, dict[str, Any]]) -> None:
         if event[1].get("run") == run:
@@ -100,12 +110,13 @@ def run_tiles(
     try:
         meter.report()
         calls = ((tile, tile_task, (run, tuple(tile))) for tile in tiles)
-        for tile, future in _windowed(client, calls, meter.report, inbox):
+        for tile, future in _windowed(client, calls, meter, inbox):
             error = future.exception()
             if error is None:
                 outcome.receipts.append(future.result())
             elif isinstance(error, Exception) and not isinstance(error, StorageError):
                 outcome.failures.append((tile, error))
+                meter.failed += 1
             else:
                 raise error
             meter.tiles_done += 1
@@ -143,10 +154,10 @@ def run_pyramid(
     }
     if not areas:
         return
-    meter = _Meter("pyramid", len(areas), sum(areas.values()), progress)
+    meter = Meter("pyramid", len(areas), sum(areas.values()), progress)
     for level in levels:
         calls = ((i, pyramid_task, (run, level, i)) for i in shards[level])
-        for index, future in _windowed(client, calls, meter.report, Inbox()):
+        for index, future in _windowed(client, calls, meter, Inbox()):
             error = future.exception()
             if error is not None:
                 raise error
@@ -159,26 +170,26 @@ Call = tuple[Any, Callable[..., Any], tuple[Any, ...]]
 
 
 def _windowed(
-    client: Client, calls: Iterable[Call], idle: Callable[[], None], inbox: Inbox
+    client: Client, calls: Iterable[Call], meter: Meter, inbox: Inbox
 ) -> Iterator[tuple[Any, Future[Any]]]:
     """Submit calls a few per worker at a time; give back (key, finished future)."""
     waiting = deque(calls)
-    room = IN_FLIGHT_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
     keys: dict[Future[Any], Any] = {}
+    looked = float("-inf")
+    while waiting or keys:
+        if time.monotonic() - looked >= WORKERS_EVERY_S:
+            looked, meter.workers = time.monotonic(), _count_workers(client)
+        while waiting and len(keys) < IN_FLIGHT_PER_WORKER * max(1, meter.workers):
+            key, function, arguments = waiting.popleft()
+            future = client.submit(function, *arguments, pure=False)
+            keys[future] = key
+            future.add_done_callback(inbox.finish)
+        finished = inbox.next(POLL_S)
+        if finished is None:
+            meter.report()
+        else:
+            yield keys.pop(finished), finished
 
-    def submit() -> None:
-        key, function, arguments = waiting.popleft()
-        future = client.submit(function, *arguments, pure=False)
-        keys[future] = key
-        future.add_done_callback(inbox.finish)
 
-    for _ in range(min(room, len(waiting))):
-        submit()
-    while keys:
-        future = inbox.next(POLL_S)
-        if future is None:
-            idle()
-            continue
-        if waiting:
-            submit()
-        yield keys.pop(future), future
+def _count_workers(client: Client) -> int:
+    return len(client.scheduler_info(n_workers=-1)["workers"])

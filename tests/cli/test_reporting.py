@@ -42,6 +42,20 @@ def test_json_progress_is_thinned_but_tells_the_end(capsys: Capture) -> None:
     assert events[-1]["pixels"] == 300
 
 
+def test_without_a_terminal_a_line_now_and_then_says_how_far_a_run_is(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gigafcn.cli.reporting.LINE_INTERVAL_S", 0.0)
+    late = replace(
+        START, tiles_done=1, pixels_done=150, seconds=1e-4, workers=4, failed=1, retried=2
+    )
+    with bar_progress("case") as report:
+        report(late)
+    assert capsys.readouterr().err == (
+        "gigafcn: case compute 50%, 1 of 3 tiles, 1.5 Mpx/s, 4 workers, 1 failed, 2 retried\n"
+    )
+
+
 def test_a_bar_is_for_terminals_only(capsys: Capture) -> None:
     with bar_progress("case") as report:
         report(START)

@@ -7,7 +7,7 @@ import time
 
 from gigafcn.errors import StorageError
 from gigafcn.schedule.cluster import local_client
-from gigafcn.schedule.driver import IN_FLIGHT_PER_WORKER, _windowed
+from gigafcn.schedule.driver import IN_FLIGHT_PER_WORKER, Meter, _windowed
 from gigafcn.schedule.inbox import Inbox
 
 
@@ -21,7 +21,7 @@ def test_only_a_few_tasks_are_in_flight_and_all_are_done() -> None:
     found, most = {}, 0
     with local_client(None, 1) as client:
         calls = ((number, brief, (number,)) for number in range(12))
-        for key, future in _windowed(client, calls, lambda: None, Inbox()):
+        for key, future in _windowed(client, calls, Meter("compute", 12, 12, None), Inbox()):
             most = max(most, len(client.futures))
             found[key] = future.result()
     assert found == {number: number * number for number in range(12)}
