@@ -19,7 +19,7 @@ from gigafcn.cli.reporting import (
 )
 from gigafcn.cli.requests import Config, Debug, InferFlags, Json, Quiet, chosen_model, gathered
 from gigafcn.config import InferOptions
-from gigafcn.errors import GigafcnError, Preempted, UsageError
+from gigafcn.errors import GigafcnError, Preempted, RunError, UsageError
 
 if TYPE_CHECKING:
     from gigafcn.progress import ProgressCallback
@@ -72,6 +72,8 @@ def infer(
             _tell_failure(source, error, json=json, debug=debug)
         else:
             _tell_result(source, result, json=json, quiet=quiet)
+            if result.summary.get("failed_regions"):
+                codes.append(RunError.exit_code)
     if codes and len(slide) > 1:
         fail(f"{len(codes)} of {len(slide)} slides failed")
     return codes[0] if codes else 0

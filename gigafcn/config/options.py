@@ -167,6 +167,9 @@ class PlanOptions(BaseModel):
     ] = None
     """Micrometres per px at level 0; replaces what the slide says."""
 
+    strict: Annotated[bool, switch(SLIDE)] = False
+    """Fail where the slide cannot be read, instead of going on and listing the regions."""
+
     dtype: Annotated[Literal["auto", "uint8", "float16", "float32"], flag(OUTPUT)] = "auto"
     """How scores are stored. auto: uint8 after sigmoid or softmax (255 means 1), else
     float32."""

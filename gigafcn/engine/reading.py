@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gigafcn.geometry import Box, Span
+from gigafcn.slide.marks import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from gigafcn.engine.account import Account
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.slide.protocol import Pixels, Slide
 
@@ -36,19 +38,30 @@ class PaddedImage:
     level: int
     channels: tuple[int, ...]
     geometry: MapGeometry
+    strict: bool = False
+    """Raise where the slide cannot be read, instead of going on with the background colour."""
 
     def read(self, box: Box) -> Pixels:
         """Stored pixels (y, x, c) of a box of the padded image."""
+        return self.look(box).pixels
+
+    def look(self, box: Box) -> Reading:
+        """Stored pixels of a box of the padded image, and which of them are substitutes."""
         rows, columns = (self._sources(span, axis) for axis, span in enumerate(box.spans))
         inner = Box(
             int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
         )
-        pixels = self.slide.read(inner, self.level)
+        if self.strict:
+            found = Reading(self.slide.read(inner, self.level))
+        else:
+            found = self.slide.look(inner, self.level)
+        pixels, marks = found.pixels, found.marks
         if self.channels != tuple(range(pixels.shape[2])):
             pixels = pixels[:, :, list(self.channels)]
         if inner.shape == box.shape and rows[0] == inner.y0 and columns[0] == inner.x0:
-            return pixels
-        return pixels[np.ix_(rows - inner.y0, columns - inner.x0)]
+            return Reading(pixels, marks, found.failed)
+        where = np.ix_(rows - inner.y0, columns - inner.x0)
+        return Reading(pixels[where], None if marks is None else marks[where], found.failed)
 
     def _sources(self, span: Span, axis: int) -> NDArray[np.int64]:
         """Image position of each position of the padded image."""
@@ -70,6 +83,9 @@ class StripReader:
     image: PaddedImage
     strips: Sequence[Box]
     """Boxes of the padded image, in the order they will be asked for."""
+
+    account: Account
+    """Told what of each strip could be read."""
 
     busy_s: float = 0.0
     """Seconds spent reading and decoding."""
@@ -102,7 +118,9 @@ class StripReader:
         for box in self.strips:
             try:
                 start = time.perf_counter()
-                item: Pixels | BaseException = self.image.read(box)
+                reading = self.image.look(box)
+                self.account.add(box, reading)
+                item: Pixels | BaseException = reading.pixels
                 self.busy_s += time.perf_counter() - start
             except BaseException as error:  # handed to the consumer, which raises it
                 item = error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gigafcn.engine.account import Account
 from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
@@ -24,6 +25,9 @@ from gigafcn.geometry import Box
 from gigafcn.plan.sweep_plan import SweepPlan, plan_sweep
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.output.store import MapStore
     from gigafcn.plan.run_plan import RunPlan
@@ -56,6 +60,15 @@ class TileReceipt:
 
     objects: dict[str, str]
     """CRC32C of the objects written, by key within the map."""
+
+    status: NDArray[np.uint8]
+    """:class:`~gigafcn.output.store.ChunkStatus` of each chunk (y, x)."""
+
+    marks: dict[str, int]
+    """Px of the image under the tile that are not what was scanned, by kind of mark."""
+
+    failed: tuple[Box, ...]
+    """What could not be read, in px of the level; may reach beyond the tile."""
 
 
 def sweep_plan(graph: ModelGraph, plan: RunPlan, tile: Box) -> SweepPlan:
@@ -97,8 +110,9 @@ def compute_tile(
     start = time.perf_counter()
     sweep = sweep_plan(graph, plan, tile)
     strips = [Box.of(rows, sweep.window.x) for rows in sweep.rows[0].new if not rows.is_empty]
-    reader = StripReader(image, strips)
-    with ShardWriter(store, plan.spec, in_store(tile, plan)) as writer:
+    account = Account(plan, in_store(tile, plan))
+    reader = StripReader(image, strips, account)
+    with ShardWriter(store, plan.spec, in_store(tile, plan), account.status) as writer:
         steps = _Steps(graph, plan, tile, reader, writer, advance)
         with as_asked():
             Sweep(graph, sweep).run(steps.read, steps.write)
@@ -115,6 +129,9 @@ def receipt(tile: Box, start: float, reader: StripReader, writer: ShardWriter) -
         waited_for_reading_s=reader.waited_s,
         waited_for_storing_s=writer.waited_s,
         objects=writer.written,
+        status=writer.status,
+        marks=reader.account.counts(),
+        failed=tuple(sorted(reader.account.failed)),
     )
 
 

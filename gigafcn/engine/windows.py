@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gigafcn.engine.account import Account
 from gigafcn.engine.blend import Blend
 from gigafcn.engine.forward import Forward, refuse_other_shape
 from gigafcn.engine.patch import Patch
@@ -67,7 +68,8 @@ def compute_windows(
     feed = WindowFeed(plan, windows, tile, image)
     progress = _Progress(tile.area, windows.computed(tile), advance)
     classes = len(plan.spec.classes)
-    with ShardWriter(store, plan.spec, in_store(tile, plan)) as writer:
+    status_of = feed.reader.account.status
+    with ShardWriter(store, plan.spec, in_store(tile, plan), status_of) as writer:
         sink = ScoreSink(plan, tile, writer)
         gathering: _Gathering = (
             Blend(windows, tile, sink) if windows.mode == "blend" else Patch(tile, sink)
@@ -107,7 +109,8 @@ class WindowFeed:
         self._wanted = [
             Box.of(windows.window(0, row), reads.x).intersect(windows.content) for row in self._rows
         ]
-        self.reader = StripReader(image, list(_new_rows(self._wanted)))
+        account = Account(plan, in_store(tile, plan))
+        self.reader = StripReader(image, list(_new_rows(self._wanted)), account)
         self._dtype = PRECISIONS[plan.precision]
         self._device = torch.device(plan.device)
         self._inputs: dict[int, Tensor] = {}

@@ -1,18 +1,26 @@
-"""Gather blocks into whole shard rows; store them, and their pyramid, from a thread of its own."""
+"""Gather blocks into whole shard rows; store them, and their pyramid, from a thread of its own.
+
+Chunks that are not to be stored as computed, by their status, hold the fill value: in the map and
+in its pyramid.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gigafcn.geometry import Box, Span
+from gigafcn.output.spec import status_slices
+from gigafcn.output.store import ChunkStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gigafcn.output.spec import MapSpec
@@ -35,6 +43,9 @@ class ShardRow:
     labels: NDArray[Any] | None
     """(y, x)."""
 
+    status: NDArray[np.uint8] | None = None
+    """Of each chunk (y, x), once the row is full."""
+
 
 @dataclass(slots=True)
 class ShardWriter:
@@ -44,6 +55,12 @@ class ShardWriter:
     spec: MapSpec
     tile: Box
     """Map px, in coordinates of the store."""
+
+    status_of: Callable[[Box], NDArray[np.uint8]]
+    """Status cells (y, x) of a full row of shards, in coordinates of the store."""
+
+    status: NDArray[np.uint8] = field(init=False)
+    """Status cells (y, x) of the tile, complete once the writer has ended."""
 
     written: dict[str, str] = field(default_factory=dict)
     """CRC32C of the objects of the tile by key, complete once the writer has ended."""
@@ -60,6 +77,12 @@ class ShardWriter:
     )
     _error: BaseException | None = None
     _thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        """Begin with no chunk written."""
+        rows, columns = status_slices(self.spec, self.tile)
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        self.status = np.full(shape, ChunkStatus.ABSENT, np.uint8)
 
     def __enter__(self) -> ShardWriter:
         """Start the writing thread."""
@@ -89,7 +112,8 @@ class ShardWriter:
         """Hand over every shard row that ends at or before map row ``stop``."""
         for key in sorted(self._rows):
             if self._rows[key].box.y1 <= stop:
-                self._hand_over(self._rows.pop(key))
+                row = self._rows.pop(key)
+                self._hand_over(replace(row, status=self.status_of(row.box)))
 
     def _touched(self, rows: Span) -> list[ShardRow]:
         shard = self.spec.shard
@@ -119,9 +143,27 @@ class ShardWriter:
                 continue
             start = time.perf_counter()
             try:
-                self.store.write(row.box, row.scores, row.labels)
+                self._store(row)
                 pyramid.add(row.box, row.scores, row.labels)
             except BaseException as error:  # raised in the producer's thread
                 self._error = error
             self.busy_s += time.perf_counter() - start
         self.written = self.store.written | pyramid.written
+
+    def _store(self, row: ShardRow) -> None:
+        assert row.status is not None
+        if (row.status != ChunkStatus.COMPUTED).any():
+            _blank(row.scores, row.status, self.spec.chunk)
+            if row.labels is not None:
+                _blank(row.labels, row.status, self.spec.chunk)
+        self.store.write(row.box, row.scores, row.labels, row.status)
+        cells, whole = status_slices(self.spec, row.box), status_slices(self.spec, self.tile)
+        first = cells[0].start - whole[0].start
+        self.status[first : first + len(row.status)] = row.status
+
+
+def _blank(values: NDArray[Any], status: NDArray[np.uint8], chunk: int) -> None:
+    """Put the fill value where chunks (y, x) are not computed."""
+    fill = np.nan if values.dtype.kind == "f" else 0
+    for y, x in np.argwhere(status != ChunkStatus.COMPUTED) * chunk:
+        values[..., y : y + chunk, x : x + chunk] = fill

@@ -19,9 +19,9 @@ from gigafcn.output.disk import storing
 from gigafcn.output.metadata import finish_map
 from gigafcn.output.picture import Thumbnail, write_picture
 from gigafcn.output.spec import MapSpec
-from gigafcn.output.store import ChunkStatus, empty_status
 from gigafcn.plan.tiles import tiles
 from gigafcn.run.beginning import Begun, begun
+from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
 from gigafcn.run.places import picture_of, refuse_taken
 from gigafcn.run.request import Request, prepare, provenance
@@ -99,6 +99,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     slide_mpp: float | tuple[float, float] | None = None,
     save: str = "both",
     classes: Sequence[str] | None = None,
+    strict: bool = False,
     resume: bool | None = None,
     overwrite: bool = False,
     trust: bool = False,
@@ -179,6 +180,10 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         the scores.
     classes
         Names of the model's classes.
+    strict
+        Fail where the slide cannot be read. Otherwise the run goes on: the model sees the
+        background colour there, the map holds no values (status "failed"), and the regions are
+        listed.
     resume
         True refuses to begin anew. In any case an unfinished map of the same run is gone on with,
         and a finished one is left as it is.
@@ -245,9 +250,10 @@ def _run(
         run_pyramid(client, run, spec, plan.tile, progress, () if left else begun.done)
     certificate = _certificate(request, len(boxes), checked)
     seconds = time.perf_counter() - began
-    status = empty_status(spec)
-    status[...] = ChunkStatus.COMPUTED
+    found = gathered(plan, folder.receipts())
+    _tell_failed(found.failed, strict=request.options.strict)
     described = provenance(request) | {
+        "reading": found.to_json(),
         "fingerprint": begun.fingerprint,
         "certificate": certificate,
         "seconds": round(seconds, 3),
@@ -255,11 +261,12 @@ def _run(
     }
     with storing(path, spec, "the receipts"):
         folder.fold()
-    finish_map(path, spec, described, status=status)
+    finish_map(path, spec, described, status=found.status)
     _draw(request, path)
     total = time.perf_counter() - start
     shape = (len(spec.classes), *spec.shape)
     figures = summary(request, outcome, seconds) | {"picture": picture_of(path)}
+    figures["failed_regions"] = found.failed
     if len(left) < len(boxes):
         figures["tiles_found"] = len(boxes) - len(left)
     return Result(path, shape, total, certificate, figures)
@@ -271,7 +278,10 @@ def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
     if not picture_of(path).exists():
         _draw(begun.request, path)
     spec = MapSpec.from_json(described["plan"]["spec"])
+    failed = tuple(Box(*box) for box in described["reading"]["failed_regions"])
+    _tell_failed(failed, strict=begun.request.options.strict)
     figures = {
+        "failed_regions": failed,
         "finished_before": True,
         "picture": picture_of(path),
         "model": described["model"]["name"],
@@ -281,6 +291,19 @@ def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
     shape = (len(spec.classes), *spec.shape)
     seconds = time.perf_counter() - start
     return Result(path, shape, seconds, described["certificate"], figures)
+
+
+def _tell_failed(failed: Sequence[Box], *, strict: bool) -> None:
+    """Name what could not be read."""
+    if not failed:
+        return
+    message = (
+        f"part of the image could not be read and has status failed in the map, {regions(failed)} "
+        f"in px of the level that was read"
+    )
+    if strict:
+        raise RunError(f"{message}; copy or export the file again, or leave --strict out")
+    log.warning("%s", message)
 
 
 def _refuse_failures(outcome: Outcome, count: int) -> None:

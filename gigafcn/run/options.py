@@ -62,6 +62,7 @@ class Options:
     patch: int | Pair | None = None
     output_stride: int | None = None
     verify: bool = True
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no slide and no model could make right."""

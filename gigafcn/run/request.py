@@ -143,7 +143,7 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
     layout = _layout(demand, options)
     chosen = _Chosen(level, channels, activation, device, mpp)
     plan = _plan(slide, model, options, geometry, demand, layout, chosen)
-    image = PaddedImage(slide, level, channels, geometry)
+    image = PaddedImage(slide, level, channels, geometry, options.strict)
     return Request(
         slide, model, footprint, plan, layout, demand, image, mpp, options, classifier=classifier
     )
@@ -203,7 +203,7 @@ def _windowed_request(
     )
     chosen = replace(chosen, activation=found.activation, windows=found.windows)
     plan = _plan(slide, model, options, found.geometry, found.demand, found.layout, chosen)
-    image = PaddedImage(slide, chosen.level, channels, found.geometry)
+    image = PaddedImage(slide, chosen.level, channels, found.geometry, options.strict)
     return Request(
         slide, model, None, plan, found.layout, found.demand, image, chosen.mpp, options,
         found.forward,

@@ -89,6 +89,7 @@ def _job_files(request: Request, store: str, slide: str, model: str) -> JobFiles
         options.trust,
         options.sha256,
         options.allow_unexpected,
+        options.strict,
         None if own else request.model.weights_hash(),
     )
 

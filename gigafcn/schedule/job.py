@@ -57,6 +57,9 @@ class JobFiles:
     trust: bool
     sha256: str | None = None
     allow_unexpected: bool = False
+    strict: bool = False
+    """Whether a tile fails where the slide cannot be read."""
+
     weights: str | None = None
     """Hash of the weights that the run was planned with; None for a file it wrote itself."""
 
@@ -89,7 +92,9 @@ class Job:
         else:
             made = compute_tile(self.model, self.plan, tile, self.image, store, step)
         counts = {"seconds": round(made.seconds, 3), "device": self.plan.device, "nan": 0}
-        self._note(Receipt(tile_piece(tile), made.objects, counts))
+        status = ["".join(map(str, row)) for row in made.status.tolist()]
+        failed = [list(box) for box in made.failed]
+        self._note(Receipt(tile_piece(tile), made.objects, counts | made.marks, status, failed))
         return made
 
     def coarsen(self, level: int, index: tuple[int, int]) -> None:
@@ -157,7 +162,7 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
         model = placed_graph(traced, plan)
     else:
         model = placed_forward(module, plan)
-    image = PaddedImage(slide, plan.level, plan.channels, plan.geometry)
+    image = PaddedImage(slide, plan.level, plan.channels, plan.geometry, files.strict)
     return Job(plan, model, image, Path(files.store), stop)
 
 

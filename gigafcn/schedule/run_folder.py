@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gigafcn.geometry import Box
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a later version could not go on with what an earlier one left."""
 
 
@@ -38,7 +38,13 @@ class Receipt:
     """CRC32C (hexadecimal) of every object it wrote, by key within the map."""
 
     counts: dict[str, Any] = field(default_factory=dict)
-    """What was counted and measured: NaN, seconds, device."""
+    """What was counted and measured: NaN, seconds, device, px that are not what was scanned."""
+
+    status: list[str] = field(default_factory=list)
+    """Of a tile: one digit per chunk, a row of chunks each; see ``output.store.ChunkStatus``."""
+
+    failed: list[list[int]] = field(default_factory=list)
+    """Of a tile: boxes (y0, x0, y1, x1) that could not be read, in px of the level."""
 
 
 def tile_piece(tile: Box) -> str:

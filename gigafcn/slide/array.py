@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gigafcn.errors import RunError, SlideError
+from gigafcn.slide.marks import Reading
 from gigafcn.slide.protocol import Level, Pixels, check_box, check_dtype, default_channel_names
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class ArraySlide:
         """Copy the pixels of ``box``, (y, x, c)."""
         check_box(self.name, self.levels, box, level)
         return self._open_array()[box.y0 : box.y1, box.x0 : box.x1].astype(self.dtype, order="C")
+
+    def look(self, box: Box, level: int = 0) -> Reading:
+        """As :meth:`read`."""
+        return Reading(self.read(box, level))
 
     def fingerprint(self) -> str:
         """SHA-256 of shape, type and every value."""

@@ -30,6 +30,7 @@ from PIL import Image, ImageColor
 from gigafcn.errors import RunError, SlideError
 from gigafcn.geometry import Box
 from gigafcn.slide.fingerprint import hash_file
+from gigafcn.slide.marks import Reading
 from gigafcn.slide.mpp import parse_number, plausible_mpp
 from gigafcn.slide.protocol import (
     Level,
@@ -184,6 +185,10 @@ class OpenSlideSlide:
             ) from error
         handle.set_cache(self._tiles)
         return handle
+
+    def look(self, box: Box, level: int = 0) -> Reading:
+        """As :meth:`read`."""
+        return Reading(self.read(box, level))
 
     def fingerprint(self) -> str:
         """OpenSlide's quick hash, or a hash of the file for formats without one."""

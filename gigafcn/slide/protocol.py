@@ -17,6 +17,7 @@ from gigafcn.errors import SlideError, UsageError
 
 if TYPE_CHECKING:
     from gigafcn.geometry import Box
+    from gigafcn.slide.marks import Reading
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 """An array of pixels, (y, x, c) unless said otherwise."""
@@ -74,6 +75,10 @@ class Slide(Protocol):
 
     def read(self, box: Box, level: int = 0) -> Pixels:
         """Pixels of exactly ``box``, (y, x, c), in px of ``level``; the caller owns the array."""
+        ...
+
+    def look(self, box: Box, level: int = 0) -> Reading:
+        """As :meth:`read`, but what cannot be read is marked instead of raising."""
         ...
 
     def fingerprint(self) -> str:

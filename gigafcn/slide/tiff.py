@@ -20,6 +20,7 @@ from tifffile import TiffFile
 
 from gigafcn.errors import RunError, SlideError
 from gigafcn.slide.fingerprint import hash_file
+from gigafcn.slide.marks import Reading
 from gigafcn.slide.protocol import Level, Pixels, cause, check_box, downsample_of
 from gigafcn.slide.segments import SegmentCache
 from gigafcn.slide.tiff_directory import check_tiff
@@ -125,6 +126,10 @@ class TiffSlide:
                 f"{cause(error)}; the file is damaged there"
             ) from error
         return out
+
+    def look(self, box: Box, level: int = 0) -> Reading:
+        """As :meth:`read`."""
+        return Reading(self.read(box, level))
 
     def fingerprint(self) -> str:
         """SHA-256 of the file, sampled when it is large."""

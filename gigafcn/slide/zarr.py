@@ -21,6 +21,7 @@ from zarr.storage import LocalStore
 from gigafcn.errors import RunError, SlideError
 from gigafcn.geometry import Box
 from gigafcn.slide.array import hash_array
+from gigafcn.slide.marks import Reading
 from gigafcn.slide.protocol import (
     Level,
     Pixels,
@@ -135,6 +136,10 @@ class ZarrSlide:
         order = (kept.index(self._axes.y), kept.index(self._axes.x))
         channel = ({0, 1, 2} - set(order)).pop()
         return pixels.transpose(*order, channel).astype(self.dtype, copy=False)
+
+    def look(self, box: Box, level: int = 0) -> Reading:
+        """As :meth:`read`."""
+        return Reading(self.read(box, level))
 
     def fingerprint(self) -> str:
         """SHA-256 of layout and pixels; of large images, of chunks spread evenly over level 0."""
