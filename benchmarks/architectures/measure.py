@@ -74,6 +74,12 @@ def measure(entry: Entry) -> dict[str, Any]:
         if entry.variant == CLASSIFIER:
             row["converted"] = converted(model, entry.channels)
         return row | {"far": far_pixels(model, entry, found)}
+    try:
+        in_double(model, entry.channels, found.size)
+    except RuntimeError as error:
+        return row | {
+            "failed": f"local, halo {halo}, but there is no fp64 to compare with: {error}"
+        }
     return row | {
         "halo": halo,
         "halo_aligned": aligned,
@@ -83,6 +89,11 @@ def measure(entry: Entry) -> dict[str, Any]:
         "poison": [poison_axis(model, found, axis, halo) for axis in (0, 1)],
         "runs": [sweep_against_module(model, found, axis, halo) for axis in (0, 1)],
     }
+
+
+def in_double(model: nn.Module, channels: int, size: int) -> None:
+    """Raise what the module says in fp64, if it casts to fp32 within."""
+    whole(copy.deepcopy(model).double(), torch.zeros(1, channels, size, size, dtype=torch.float64))
 
 
 def sweep_against_module(

@@ -25,7 +25,7 @@ def summary(row: dict[str, Any]) -> str:
 def page(results: dict[str, Any]) -> str:
     """The whole page in Markdown."""
     rows = results["rows"]
-    local = [row for row in rows if row.get("local")]
+    local = [row for row in rows if row.get("local") and "failed" not in row]
     blocked = [row for row in rows if row.get("exports") and row.get("local") is False]
     broken = [row for row in rows if "failed" in row or "error" in row]
     return "\n".join(
@@ -73,7 +73,8 @@ def _introduction(
         f"{len(rows)} models of {len(families)} architectures from "
         f"{len({row['library'] for row in rows})} libraries, with random weights and random "
         f"batch-norm statistics. {len(local)} are local, and {len(passed)} of them pass every "
-        f"check below. {len(blocked)} are not local. {len(broken)} could not be analysed. "
+        f"check below. {len(blocked)} are not local. {len(broken)} could not be analysed, or not "
+        "be compared. "
         f"Analysis, halo included, took under 5 s of processor time for {within} "
         f"of {len(local) + len(blocked)} models (slowest {slowest:.1f} s).",
         "",
@@ -110,8 +111,11 @@ def _how_blocked() -> list[str]:
         "Each is confirmed by changing pixels at the far end of an image, in fp64, and looking at "
         "the near end: of the layers that the blockers name, each on what it receives within the "
         "model, and of the model itself over the distance given. The figure is the largest change "
-        "over the largest value. A layer that does not change is not what makes the model global: "
-        "a rule for it is missing, and the row says so.",
+        "over the largest value. A layer that does not feel the far end is asked how far it does "
+        "feel a change, on that image and on one twice as long: if the distance grows with the "
+        "image, as for adaptive pooling, no halo is large enough. If it does not, the layer is not "
+        "what makes the model global: a rule for it is missing, and the row says so. A model that "
+        "holds a value for each place takes images of its own size alone, and no longer one.",
     ]
 
 
@@ -206,21 +210,34 @@ def _far(far: dict[str, Any], first: str) -> str:
     over = f"over {far['distance_px']} px"
     if far["confirmed"] is None:
         return f"**no change {over}: a rule is missing**"
-    if far["confirmed"] == "the model":
-        own = far["layer_changes"][first]
-        note = "" if own is None else "; the layer itself does not: its rule is missing"
-        return f"the model changes by {far['model_change']:.0e} {over}{note}"
-    change = far["layer_changes"][far["confirmed"]]
-    others = sum(1 for c in far["layer_changes"].values() if c == 0.0)
-    named = "it" if far["confirmed"] == first else f"`{far['confirmed']}`"
-    note = f"; {others} more named do not: rules missing" if others else ""
-    return f"{named} changes by {change:.0e}, the model by {far['model_change']:.0e} {over}{note}"
+    told = [f"the model changes by {far['model_change']:.0e} {over}"]
+    changed = {name: change for name, change in far["layer_changes"].items() if change}
+    if changed:
+        name, change = next(iter(changed.items()))
+        named = "it" if name == first else f"`{name}`"
+        told = [f"{named} changes by {change:.0e}, the model by {far['model_change']:.0e} {over}"]
+    told += _unchanged(far)
+    return "; ".join(told)
+
+
+def _unchanged(far: dict[str, Any]) -> list[str]:
+    """Of layers that do not feel the far end: how far they reach, or that a rule is missing."""
+    rows = far["size"][0]
+    told = []
+    for name, (near, farther) in far.get("layer_reaches", {}).items():
+        if farther is None:
+            told.append(f"`{name}` does not, and the model takes no image twice as long")
+        elif farther > near:
+            told.append(f"`{name}` reaches {near} px of {rows} and {farther} of {2 * rows}")
+        else:
+            told.append(f"`{name}` reaches {near} px of any image: **its rule is missing**")
+    return told
 
 
 def _broken_table(rows: list[dict[str, Any]]) -> list[str]:
     return [
         "",
-        "## Not analysed",
+        "## Not analysed, or not compared",
         "",
         "| library | model | why |",
         "|---|---|---|",
