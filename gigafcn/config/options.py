@@ -91,9 +91,10 @@ class PlanOptions(BaseModel):
     """Standard deviation to divide by, one for all channels or one per channel."""
 
     classes: Annotated[
-        tuple[str, ...] | None, BeforeValidator(values.parse_list), flag(MODEL, "NAME,...")
+        tuple[str, ...] | None, BeforeValidator(values.parse_list), flag(OUTPUT, "NAME,...")
     ] = None
-    """Names of the model's classes, in its order."""
+    """Classes whose scores are stored, by the model's names; or, for a model without names or to
+    name them anew, a name for each class in its order. If unset: all."""
 
     output_name: Annotated[str | None, flag(MODEL, "NAME|INDEX")] = None
     """Which output of a model with several to map, by name or by index from 0."""
@@ -174,9 +175,13 @@ class PlanOptions(BaseModel):
     """How scores are stored. auto: uint8 after sigmoid or softmax (255 means 1), else
     float32."""
 
-    save: Annotated[Literal["both", "probabilities"], flag(OUTPUT)] = "both"
+    save: Annotated[Literal["both", "probabilities", "labels"], flag(OUTPUT)] = "both"
     """Store the scores and, where classes exclude each other, the most likely class of each
-    pixel; or only the scores."""
+    pixel, taken before scores are rounded; or only one of the two."""
+
+    save_mpp: Annotated[PositiveFloat | None, flag(OUTPUT, "UM")] = None
+    """Micrometres per px of the stored map, which then holds means over blocks of as many whole px
+    as come nearest, and the likeliest class of each mean. If unset: every px."""
 
     tile: Annotated[
         Positive | tuple[Positive, Positive] | None,

@@ -68,6 +68,7 @@ class Account:
         offset, stride = Fraction(geometry.offset[axis]), geometry.stride[axis]
         over = (position * offset.denominator - offset.numerator) * stride.denominator
         place = over // (offset.denominator * stride.numerator) - self._plan.box[axis]
+        place //= self._plan.averaged[axis]
         own = self._tile.spans[axis]
         inside = (position >= 0) & (position < geometry.image[axis])
         inside &= (place >= own.start) & (place < own.stop)

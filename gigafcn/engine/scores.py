@@ -6,24 +6,28 @@ writer.  Blocks of a tile come row by row, from left to right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from gigafcn.engine.averaging import Averaging
 from gigafcn.engine.pixels import activated, likeliest, quantised
 from gigafcn.errors import RunError
+from gigafcn.geometry import Box
 
 if TYPE_CHECKING:
     from gigafcn.engine.writing import ShardWriter
-    from gigafcn.geometry import Box
     from gigafcn.plan.run_plan import RunPlan
 
 
 def in_store(box: Box, plan: RunPlan) -> Box:
-    """A map box in the store's coordinates, which begin at the run's part of the map."""
-    return box.shift(-plan.box.y0, -plan.box.x0)
+    """Stored px of a tile; the store begins at the run's part of the map."""
+    inside = box.shift(-plan.box.y0, -plan.box.x0)
+    (y, x), (height, width) = plan.averaged, plan.spec.shape
+    return Box(inside.y0 // y, inside.x0 // x, -(-inside.y1 // y), -(-inside.x1 // x)).clip(
+        (height, width)
+    )
 
 
 class Sink(Protocol):
@@ -34,15 +38,26 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class ScoreSink:
-    """Takes the model's output of one tile."""
+    """Takes the model's output of one tile.
 
-    plan: RunPlan
-    tile: Box
-    """Map px."""
+    Parameters
+    ----------
+    plan
+        Of the run.
+    tile
+        Map px.
+    writer
+        Takes what is stored of the tile.
+    """
 
-    writer: ShardWriter
+    def __init__(self, plan: RunPlan, tile: Box, writer: ShardWriter) -> None:
+        self._plan = plan
+        self._tile = tile
+        self._writer = writer
+        self._means = None
+        if plan.averaged != (1, 1):
+            self._means = Averaging(plan.averaged, tile, plan.box)
 
     def put(self, box: Box, logits: Tensor) -> None:
         """Turn a block (1, c, y, x) of the model's output into scores and labels; store rows.
@@ -52,16 +67,27 @@ class ScoreSink:
         RunError
             If it holds NaN or infinity, naming where.
         """
-        scores = activated(logits, self.plan.activation)
+        scores = activated(logits, self._plan.activation)
         self._refuse_non_finite(box, scores)
-        spec = self.plan.spec
-        labels = None
-        if spec.labels:
-            labels = likeliest(scores, getattr(torch, spec.label_dtype))
-        place = in_store(box, self.plan)
-        self.writer.put(place, quantised(scores, spec.dtype), labels)
-        if box.x1 == self.tile.x1:
-            self.writer.rows_done(place.y1)
+        if self._means is None:
+            self._store(in_store(box, self._plan), scores)
+        else:
+            for place, means in self._means.add(box, scores):
+                self._store(place, means)
+        if box.x1 == self._tile.x1:
+            rows = box.y1 - self._plan.box.y0
+            self._writer.rows_done(
+                in_store(box, self._plan).y1
+                if box.y1 == self._tile.y1
+                else rows // self._plan.averaged[0]
+            )
+
+    def _store(self, place: Box, scores: Tensor) -> None:
+        """Hand on scores (1, c, y, x) of all classes for a box of stored px."""
+        spec = self._plan.spec
+        labels = likeliest(scores, getattr(torch, spec.label_dtype)) if spec.labels else None
+        kept = scores if spec.scores is None else scores[:, list(spec.scores)]
+        self._writer.put(place, quantised(kept, spec.dtype) if spec.stored else None, labels)
 
     def _refuse_non_finite(self, box: Box, scores: Tensor) -> None:
         # A sum is finite only if all its terms are, unless it overflows: then look closer.
@@ -71,7 +97,7 @@ class ScoreSink:
         y, x = (int(i) for i in bad.nonzero()[0])
         raise RunError(
             f"the model's output is NaN or infinite at {int(bad.sum())} px of tile "
-            f"{tuple(self.tile)} (y0, x0, y1, x1), first at map px y={box.y0 + y}, "
+            f"{tuple(self._tile)} (y0, x0, y1, x1), first at map px y={box.y0 + y}, "
             f"x={box.x0 + x}; check mean, std and scale, or the precision "
-            f"({self.plan.precision})"
+            f"({self._plan.precision})"
         )

@@ -37,8 +37,8 @@ class ShardRow:
     box: Box
     """Map px, in coordinates of the store."""
 
-    scores: NDArray[Any]
-    """(c, y, x)."""
+    scores: NDArray[Any] | None
+    """(c, y, x) of the stored classes; None when none are."""
 
     labels: NDArray[Any] | None
     """(y, x)."""
@@ -98,13 +98,14 @@ class ShardWriter:
         if kind is None and self._error is not None:
             raise self._error
 
-    def put(self, box: Box, scores: NDArray[Any], labels: NDArray[Any] | None) -> None:
+    def put(self, box: Box, scores: NDArray[Any] | None, labels: NDArray[Any] | None) -> None:
         """Place a block; it may lie across shard rows."""
         for row in self._touched(box.y):
             part = box.intersect(row.box)
             rows, columns = part.relative_to(row.box)
             source = part.relative_to(box)
-            row.scores[:, rows, columns] = scores[(slice(None), *source)]
+            if row.scores is not None and scores is not None:
+                row.scores[:, rows, columns] = scores[(slice(None), *source)]
             if row.labels is not None and labels is not None:
                 row.labels[rows, columns] = labels[source]
 
@@ -124,7 +125,8 @@ class ShardWriter:
         shard = self.spec.shard
         rows = Span(key * shard, (key + 1) * shard).intersect(self.tile.y)
         box = Box.of(rows, self.tile.x)
-        scores = np.empty((len(self.spec.classes), *box.shape), self.spec.dtype)
+        planes = len(self.spec.stored)
+        scores = np.empty((planes, *box.shape), self.spec.dtype) if planes else None
         labels = np.empty(box.shape, self.spec.label_dtype) if self.spec.labels else None
         row = self._rows[key] = ShardRow(box, scores, labels)
         return row
@@ -153,9 +155,9 @@ class ShardWriter:
     def _store(self, row: ShardRow) -> None:
         assert row.status is not None
         if (row.status != ChunkStatus.COMPUTED).any():
-            _blank(row.scores, row.status, self.spec.chunk)
-            if row.labels is not None:
-                _blank(row.labels, row.status, self.spec.chunk)
+            for values in (row.scores, row.labels):
+                if values is not None:
+                    _blank(values, row.status, self.spec.chunk)
         self.store.write(row.box, row.scores, row.labels, row.status)
         cells, whole = status_slices(self.spec, row.box), status_slices(self.spec, self.tile)
         first = cells[0].start - whole[0].start

@@ -134,10 +134,18 @@ def _shown(stored: StoredMap, options: GeojsonOptions) -> tuple[int, ...]:
     if options.classes:
         return channels_of(stored, options.classes)
     names = stored.spec.classes
-    shown = tuple(i for i, n in enumerate(names) if options.background or not is_background(n))
+    told = told_classes(stored, options.threshold)
+    shown = tuple(i for i in told if options.background or not is_background(names[i]))
     if not shown:
         raise UsageError(f"map {stored.path} has no class but background; ask for background")
     return shown
+
+
+def told_classes(stored: StoredMap, threshold: float | None) -> tuple[int, ...]:
+    """Classes whose pixels the map tells: all, or those whose scores are stored."""
+    if threshold is None and excludes(stored):
+        return tuple(range(len(stored.spec.classes)))
+    return stored.spec.stored
 
 
 def class_masks(
@@ -199,23 +207,26 @@ def _cells(
     options: GeojsonOptions,
     progress: ProgressCallback | None,
 ) -> Iterator[tuple[str, str]]:
-    """One square per computed map px of a shown class, with all probabilities."""
+    """One square per computed map px of a shown class, with all stored probabilities."""
     names, colours = stored.spec.classes, stored.spec.colours
+    measured = stored.spec.stored
     namer = _Namer(stored)
     for box in _reported(stored, progress):
-        scores = np.stack([read_probabilities(stored, box, c) for c in range(len(names))])
+        scores = {channel: read_probabilities(stored, box, channel) for channel in measured}
         chosen = np.full(box.shape, -1)
         best = np.full(box.shape, -np.inf)
         for channel, mask in class_masks(stored, box, shown, options.threshold):
-            better = mask & (scores[channel] > best)
-            chosen[better], best[better] = channel, scores[channel][better]
+            score = scores.get(channel, np.ones(box.shape, np.float32))
+            better = mask & (score > best)
+            chosen[better], best[better] = channel, score[better]
         y, x = np.nonzero(chosen >= 0)
         squares = shapely.box(x + box.x0, y + box.y0, x + box.x0 + 1, y + box.y0 + 1)
         for geometry, row, column in zip(_as_json(squares, frame), y, x, strict=True):
             channel = int(chosen[row, column])
-            values = [round(float(v), 4) for v in scores[:, row, column]]
             properties = _properties("detection", names[channel], colours[channel])
-            properties["measurements"] = dict(zip(names, values, strict=True))
+            properties["measurements"] = {
+                names[c]: round(float(values[row, column]), 4) for c, values in scores.items()
+            }
             yield names[channel], namer.feature(names[channel], geometry, json.dumps(properties))
 
 

@@ -84,7 +84,7 @@ def shown_class(stored: StoredMap, options: HeatMapOptions) -> str:
     UsageError
         When that is not one class of the map.
     """
-    classes = stored.spec.classes
+    classes = stored.spec.stored_classes
     named = options.classes or tuple(n for n in classes if not is_background(n))
     if len(named) != 1:
         raise UsageError(f"a heat map shows one class; name one of {', '.join(classes)}")
@@ -182,14 +182,15 @@ def _slide_below(
         seen = covered.clip(whole)
         if seen.is_empty:
             raise UsageError(f"map {stored.path} does not lie on slide {path}")
-        side = max(panel) * max(n / m for n, m in zip(whole, covered.shape, strict=True))
-        thumbnail = read_thumbnail(slide, max_px=min(MOST_PX, round(side)))
+        side = max(panel) * max(n / m for n, m in zip(seen.shape, covered.shape, strict=True))
+        thumbnail = read_thumbnail(slide, max_px=max(1, min(MOST_PX, round(side))), box=seen)
     finally:
         slide.close()
-    fy, fx = (n / size for n, size in zip(thumbnail.shape, whole, strict=False))
+    fy, fx = (n / size for n, size in zip(thumbnail.shape, seen.shape, strict=False))
+    around = covered.shift(-seen.y0, -seen.x0)
     part = Image.fromarray(thumbnail).transform(
         (panel[1], panel[0]), Image.Transform.EXTENT,
-        (covered.x0 * fx, covered.y0 * fy, covered.x1 * fx, covered.y1 * fy),
+        (around.x0 * fx, around.y0 * fy, around.x1 * fx, around.y1 * fy),
         Image.Resampling.BILINEAR, fillcolor=(255, 255, 255),
     )  # fmt: skip
     return overlay.greyed(np.asarray(part), 1.0)

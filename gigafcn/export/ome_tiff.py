@@ -49,11 +49,12 @@ _UM_PER_CM = 10_000
 class OmeTiffOptions:
     """What goes into the file."""
 
-    content: str = "probabilities"
-    """"probabilities", "labels" or "both"; of a map of labels alone it is the labels."""
+    content: str | None = None
+    """"probabilities", "labels" or "both"; None is the probabilities, or the labels of a map that
+    stores nothing else."""
 
     def __post_init__(self) -> None:
-        if self.content not in CONTENTS:
+        if self.content not in (None, *CONTENTS):
             raise UsageError(f"content must be one of {', '.join(CONTENTS)}, got {self.content!r}")
 
 
@@ -77,8 +78,9 @@ def write_ome_tiff(
     return {"levels": len(stored.levels)}
 
 
-def _images(stored: StoredMap, content: str) -> dict[str, tuple[zarr.Array[Any], ...]]:
+def _images(stored: StoredMap, asked: str | None) -> dict[str, tuple[zarr.Array[Any], ...]]:
     """Arrays of each image, finest first."""
+    content = asked or ("probabilities" if stored.scores else "labels")
     images = {}
     if content != "labels":
         check_scores(stored)
@@ -166,7 +168,7 @@ def _metadata(stored: StoredMap, name: str) -> dict[str, Any]:
     """OME metadata of an image, in tifffile's terms."""
     spec = stored.spec
     scale, translation = level_transform(spec, stored.levels[0])
-    channels = len(spec.classes) if name == "probabilities" else 1
+    channels = len(spec.stored) if name == "probabilities" else 1
     known = spec.mpp is not None
     unit = "µm" if known else "pixel"
     metadata: dict[str, Any] = {
@@ -189,8 +191,8 @@ def _metadata(stored: StoredMap, name: str) -> dict[str, Any]:
             "PhysicalSizeYUnit": unit,
         }
     if name == "probabilities":
-        colours = [_packed(colour) for colour in spec.colours]
-        metadata["Channel"] = {"Name": list(spec.classes), "Color": colours}
+        colours = [_packed(spec.colours[number]) for number in spec.stored]
+        metadata["Channel"] = {"Name": list(spec.stored_classes), "Color": colours}
     else:
         metadata["Channel"] = {"Name": ["class"]}
         metadata["Description"] = ", ".join(f"{i} {c}" for i, c in enumerate(spec.classes))

@@ -16,7 +16,7 @@ import numpy as np
 
 from gigafcn.errors import UsageError
 from gigafcn.export.frame import frame_of
-from gigafcn.export.geojson import class_masks
+from gigafcn.export.geojson import class_masks, told_classes
 from gigafcn.export.places import TABLE_HEADER, generator
 from gigafcn.output.palette import is_background
 from gigafcn.output.reading import pieces, read_probabilities, read_status
@@ -74,7 +74,7 @@ class Table:
     """Figures of a map."""
 
     classes: tuple[ClassRow, ...]
-    """One row per class, in the map's order."""
+    """One row per class that the map tells, in its order."""
 
     pixels: int
     """Map px that were computed."""
@@ -86,7 +86,7 @@ class Table:
 def measure(stored: StoredMap, options: TableOptions) -> Table:
     """Add up the figures of a map, piece by piece."""
     names = stored.spec.classes
-    channels = tuple(range(len(names)))
+    channels = told_classes(stored, options.threshold)
     counts = np.zeros(len(names), np.int64)
     sums = np.zeros((2, len(names)))
     computed = tissue = 0
@@ -97,17 +97,18 @@ def measure(stored: StoredMap, options: TableOptions) -> Table:
             counts[channel] += np.count_nonzero(mask)
             if is_background(names[channel]):
                 is_tissue &= ~mask
-            if stored.scores:
+            if channel in stored.spec.stored:
                 values = read_probabilities(stored, box, channel)
                 sums[0, channel] += values[known].sum(dtype=np.float64)
                 sums[1, channel] += values[mask].sum(dtype=np.float64)
         computed += int(np.count_nonzero(known))
         tissue += int(np.count_nonzero(is_tissue))
     rows = []
-    for channel, name in enumerate(names):
+    for channel in channels:
+        name = names[channel]
         share = None if is_background(name) else _ratio(float(counts[channel]), tissue)
         means = [
-            _ratio(total, int(count)) if stored.scores else None
+            _ratio(total, int(count)) if channel in stored.spec.stored else None
             for total, count in zip(sums[:, channel], (computed, counts[channel]), strict=True)
         ]
         rows.append(

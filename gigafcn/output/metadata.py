@@ -2,6 +2,8 @@
 
 OME-Zarr 0.5: the root holds a multiscale image (c, y, x) with one coordinate transformation per
 level, channel names and colours, and under ``labels/classes`` a label image with the same levels.
+Labels need an image to belong to, so the root of a map of labels alone is an image (y, x) whose
+arrays are those of the labels: nothing is stored twice, and viewers open either.
 Scale is micrometres per px when mpp is known, otherwise input px without a unit.  The position of
 a level is that of the centre of its first pixel: map px j covers the model's input px
 [off + j * stride, off + (j + 1) * stride), whose centre is off + (stride - 1) / 2, and a px of
@@ -33,10 +35,9 @@ from gigafcn.output.shards import ShardedArray
 from gigafcn.output.spec import (
     MapLevel,
     MapSpec,
-    labels_path,
+    array_kinds,
     map_levels,
     pyramid_shards,
-    scores_path,
     source_shards,
     status_slices,
 )
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 OME_VERSION = "0.5"
 """Version of the OME-Zarr metadata written."""
+
+LABELS_METHOD = "mode of each 2 x 2 block of the level below, ties to the first in reading order"
+"""How coarser levels of labels are made."""
 
 _ACTIVE_CHANNELS = 6  # viewers blend active channels; more than a few are unreadable
 
@@ -76,6 +80,9 @@ def level_transform(
 
 def image_metadata(spec: MapSpec) -> dict[str, Any]:
     """Return the ``ome`` attribute of the root group."""
+    if not spec.stored:
+        scale = _multiscale(spec, "yx", spec.name, "mode", LABELS_METHOD, prefix="labels/classes/")
+        return {"version": OME_VERSION, "multiscales": [scale]}
     top = 255.0 if spec.dtype == "uint8" else 1.0
     method = "mean of the available pixels of each 2 x 2 block of the level below"
     channels = [
@@ -85,7 +92,9 @@ def image_metadata(spec: MapSpec) -> dict[str, Any]:
             "active": i < _ACTIVE_CHANNELS and not is_background(name),
             "window": {"min": 0.0, "max": top, "start": 0.0, "end": top},
         }
-        for i, (name, colour) in enumerate(zip(spec.classes, spec.colours, strict=True))
+        for i, (name, colour) in enumerate(
+            (spec.classes[number], spec.colours[number]) for number in spec.stored
+        )
     ]
     return {
         "version": OME_VERSION,
@@ -96,10 +105,9 @@ def image_metadata(spec: MapSpec) -> dict[str, Any]:
 
 def labels_metadata(spec: MapSpec) -> dict[str, Any]:
     """Return the ``ome`` attribute of ``labels/classes``."""
-    method = "mode of each 2 x 2 block of the level below, ties to the first in reading order"
     return {
         "version": OME_VERSION,
-        "multiscales": [_multiscale(spec, "yx", "classes", "mode", method)],
+        "multiscales": [_multiscale(spec, "yx", "classes", "mode", LABELS_METHOD)],
         "image-label": {
             "colors": [
                 {"label-value": i, "rgba": [*rgb(colour), 255]}
@@ -113,7 +121,9 @@ def labels_metadata(spec: MapSpec) -> dict[str, Any]:
     }
 
 
-def _multiscale(spec: MapSpec, axes: str, name: str, kind: str, method: str) -> dict[str, Any]:
+def _multiscale(
+    spec: MapSpec, axes: str, name: str, kind: str, method: str, *, prefix: str = ""
+) -> dict[str, Any]:
     lead = [1.0] * (len(axes) - 2)
     datasets = []
     for k, level in enumerate(map_levels(spec)):
@@ -122,7 +132,7 @@ def _multiscale(spec: MapSpec, axes: str, name: str, kind: str, method: str) -> 
             {"type": "scale", "scale": [*lead, *scale]},
             {"type": "translation", "translation": [*([0.0] * len(lead)), *translation]},
         ]
-        datasets.append({"path": str(k), "coordinateTransformations": transformations})
+        datasets.append({"path": f"{prefix}{k}", "coordinateTransformations": transformations})
     return {
         "name": name,
         "axes": [_axis(axis, known=spec.mpp is not None) for axis in axes],
@@ -198,7 +208,7 @@ def _check_complete(root: Path, spec: MapSpec, status: NDArray[np.uint8]) -> Non
             f"the first at y {y}, x {x} px; run again"
         )
     levels = map_levels(spec)
-    for array_path in (scores_path, labels_path) if spec.labels else (scores_path,):
+    for array_path in (kind.path for kind in array_kinds(spec)):
         needed: set[tuple[int, int]] = set()
         for k, level in enumerate(levels):
             below = needed

@@ -37,7 +37,7 @@ class StoredMap:
     """Levels of the pyramid, finest first."""
 
     scores: tuple[zarr.Array[Any], ...]
-    """Scores (c, y, x) per level."""
+    """Scores (c, y, x) of the stored classes per level; empty when not stored."""
 
     labels: tuple[zarr.Array[Any], ...]
     """Argmax (y, x) per level; empty when not stored."""
@@ -88,7 +88,9 @@ def open_map(path: str | Path) -> StoredMap:
             path=root,
             spec=spec,
             levels=levels,
-            scores=tuple(_open(root / scores_path(k)) for k in range(len(levels))),
+            scores=tuple(_open(root / scores_path(k)) for k in range(len(levels)))
+            if spec.stored
+            else (),
             labels=tuple(_open(root / labels_path(k)) for k in range(len(levels)))
             if spec.labels
             else (),

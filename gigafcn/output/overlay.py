@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gigafcn.output.palette import is_background, rgb
+from gigafcn.output.reading import plane_of
 from gigafcn.output.store import ChunkStatus
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def sufficient_level(stored: StoredMap, wanted_px: tuple[int, int]) -> int:
 
 def probabilities(stored: StoredMap, level: int, channel: int) -> NDArray[np.float32]:
     """Scores (y, x) of one channel as floats, uint8 divided by 255; NaN where not computed."""
-    values = np.asarray(stored.scores[level][channel], np.float32)
+    values = np.asarray(stored.scores[level][plane_of(stored, channel)], np.float32)
     if stored.spec.dtype == "uint8":
         values /= np.float32(255)
     return np.where(stored.computed(level), values, np.float32(np.nan))
@@ -69,9 +70,16 @@ def class_paint(stored: StoredMap, level: int, show: Sequence[str]) -> NDArray[n
             continue
         where = computed & (labels == channel)
         if where.any():
-            alpha = opacity(probabilities(stored, level, channel)[where], len(stored.spec.classes))
-            paint[where] = shaded(colour, alpha)
+            alpha = _confidence(stored, level, channel)[where]
+            paint[where] = shaded(colour, opacity(alpha, len(stored.spec.classes)))
     return _with_failures(stored, level, paint)
+
+
+def _confidence(stored: StoredMap, level: int, channel: int) -> NDArray[np.float32]:
+    """Probability (y, x) of a class; 1 where the map says only which class it is."""
+    if channel in stored.spec.stored:
+        return probabilities(stored, level, channel)
+    return np.ones(stored.levels[level].shape, np.float32)
 
 
 def opacity(confidence: NDArray[np.float32], classes: int) -> NDArray[np.float32]:

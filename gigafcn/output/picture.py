@@ -148,6 +148,7 @@ def _shown_classes(stored: StoredMap, show: Sequence[str] | None) -> tuple[str, 
         )
     if stored.spec.labels:
         return classes if show is None else tuple(show)
+    classes = stored.spec.stored_classes
     painted = [name for name in classes if not is_background(name)] or list(classes)
     return tuple(painted if show is None else show)[:_MOST_HEAT_MAPS]
 
@@ -215,6 +216,8 @@ def _draw(
     if stored.spec.labels:
         least = 1 / len(stored.spec.classes)
         name = f"likeliest class, opacity by its probability ({least:.2g} to 1)"
+        if len(stored.spec.stored) < len(stored.spec.classes):
+            name = "likeliest class"
         _panel(figure, grid, 1, painter.classes(shown), name)
         draw_class_legend(_strip(figure, grid), stored, painter.level, shown)
     else:

@@ -32,13 +32,7 @@ from numpy.typing import NDArray
 from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.shards import ShardedArray
-from gigafcn.output.spec import (
-    MapSpec,
-    labels_path,
-    map_levels,
-    scores_path,
-    source_shards,
-)
+from gigafcn.output.spec import ArrayKind, MapSpec, array_kinds, map_levels, source_shards
 
 Halve = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -70,26 +64,27 @@ def build_pyramid_shard(
     written: dict[str, str] = {}
     with storing(root, spec, f"shard {index[0]}/{index[1]} of level {level}"):
         levels = map_levels(spec)
-        for array_path, halve in halving(spec):
-            source = ShardedArray(root, array_path(level - 1), levels[level - 1])
-            target = ShardedArray(root, array_path(level), levels[level])
+        for kind in array_kinds(spec):
+            halve = halving(kind)
+            source = ShardedArray(root, kind.path(level - 1), levels[level - 1])
+            target = ShardedArray(root, kind.path(level), levels[level])
             existing = [s for s in source_shards(spec, level, index) if source.has(s)]
             if not existing:
                 target.drop(index)
                 continue
             box = levels[level].shard_box(index)
-            planes = len(spec.classes) if source.is_stack else 1
-            block = np.full((planes, *box.shape), target.fill, target.dtype)
+            block = np.full((kind.planes or 1, *box.shape), target.fill, target.dtype)
             for shard in existing:
                 _place_halved(source, levels[level - 1].shard_box(shard), halve, block, box)
             written |= target.put(index, block if target.is_stack else block[0])
     return written
 
 
-def halving(spec: MapSpec) -> list[tuple[Callable[[int], str], Halve]]:
-    """Per kind of array, scores before labels: its path by level, and how blocks are merged."""
-    scores = (scores_path, halve_uint8 if spec.dtype == "uint8" else halve_float)
-    return [scores, (labels_path, halve_labels)] if spec.labels else [scores]
+def halving(kind: ArrayKind) -> Halve:
+    """How blocks of scores or of labels are merged."""
+    if kind.planes is None:
+        return halve_labels
+    return halve_uint8 if kind.dtype == "uint8" else halve_float
 
 
 def _place_halved(

@@ -54,10 +54,10 @@ def read_probabilities(stored: StoredMap, box: Box, channel: int) -> NDArray[np.
     Raises
     ------
     UsageError
-        When the map stores no scores.
+        When the map stores no scores of the class.
     """
-    check_scores(stored)
-    values = read_level(stored, stored.scores[0], box, channel).astype(np.float32)
+    plane = plane_of(stored, channel)
+    values = read_level(stored, stored.scores[0], box, plane).astype(np.float32)
     if stored.spec.dtype == "uint8":
         values /= np.float32(255)
     computed = read_status(stored, box) == ChunkStatus.COMPUTED
@@ -87,10 +87,10 @@ def read_labels(stored: StoredMap, box: Box) -> NDArray[np.int32]:
 
 
 def excludes(stored: StoredMap) -> bool:
-    """Whether each pixel has one class: labels are stored, or softmax made the scores."""
-    plan = stored.provenance.get("plan", {})
+    """Whether each pixel's class can be told: by stored labels, or by all scores of a softmax."""
+    plan, spec = stored.provenance.get("plan", {}), stored.spec
     softmax = isinstance(plan, dict) and plan.get("activation") == "softmax"
-    return bool(stored.labels) or (softmax and len(stored.spec.classes) > 1)
+    return bool(stored.labels) or (softmax and len(spec.stored) == len(spec.classes) > 1)
 
 
 def channels_of(stored: StoredMap, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -123,6 +123,24 @@ def check_scores(stored: StoredMap) -> None:
             f"map {stored.path} stores labels only; run infer again with --save both for what "
             f"needs probabilities"
         )
+
+
+def plane_of(stored: StoredMap, channel: int) -> int:
+    """Where the scores of a class lie in the array of scores.
+
+    Raises
+    ------
+    UsageError
+        When the map does not store them.
+    """
+    check_scores(stored)
+    spec = stored.spec
+    if channel not in spec.stored:
+        raise UsageError(
+            f"map {stored.path} stores no scores of class {spec.classes[channel]!r}, only of "
+            f"{', '.join(spec.stored_classes)}; run infer again with it in --classes"
+        )
+    return spec.stored.index(channel)
 
 
 def read_level(

@@ -50,9 +50,8 @@ def choose_shard(
     *,
     dtype: str = "uint8",
     labels: bool = False,
+    chunk: int | None = None,
     tile: tuple[int, int] | None = None,
-    max_objects: int = MOST_OBJECTS,
-    max_bytes: int = MOST_SHARD_BYTES,
 ) -> int:
     """Choose the side of a shard in px.
 
@@ -61,18 +60,16 @@ def choose_shard(
     shape
         Size (y, x) of the map in px.
     classes
-        Number of channels.
+        Number of classes whose scores are stored.
     dtype
         Type of the scores.
     labels
         Whether the argmax is stored too.
+    chunk
+        Side of an inner chunk in px; None is :func:`choose_chunk`.
     tile
         Tile (y, x) in map px that shards must divide, each side a multiple of the chunk or at
         least the map's; None leaves the choice free.
-    max_objects
-        Objects that the finished map should not exceed.
-    max_bytes
-        Bytes that one uncompressed shard must not exceed, unless it is a single chunk.
 
     Raises
     ------
@@ -88,14 +85,15 @@ def choose_shard(
     >>> choose_shard((300, 200), 3)
     512
     """
-    chunk = choose_chunk(shape)
-    bytes_per_px = classes * np.dtype(dtype).itemsize
-    candidates = _candidates(shape, chunk, tile)
-    affordable = [s for s in candidates if s * s * bytes_per_px <= max_bytes] or candidates[:1]
+    side = chunk or choose_chunk(shape)
+    bytes_per_px = max(1, classes * np.dtype(dtype).itemsize)
+    candidates = _candidates(shape, side, tile)
+    affordable = [s for s in candidates if s * s * bytes_per_px <= MOST_SHARD_BYTES]
+    affordable = affordable or candidates[:1]
 
     def few_enough(shard: int) -> bool:
-        spec = _example(shape, classes, dtype=dtype, labels=labels, chunk=chunk, shard=shard)
-        return shard >= LEAST_SHARD and count_objects(spec) <= max_objects
+        spec = _example(shape, classes, dtype=dtype, labels=labels, chunk=side, shard=shard)
+        return shard >= LEAST_SHARD and count_objects(spec) <= MOST_OBJECTS
 
     return next((s for s in affordable if few_enough(s)), affordable[-1])
 
@@ -118,10 +116,12 @@ def _divisors(of: int, among: Iterable[int]) -> list[int]:
 def _example(
     shape: tuple[int, int], classes: int, *, dtype: str, labels: bool, chunk: int, shard: int
 ) -> MapSpec:
+    named = max(classes, 2)
     return MapSpec(
         shape=shape,
-        classes=tuple(str(i) for i in range(classes)),
-        colours=("808080",) * classes,
+        classes=tuple(str(i) for i in range(named)),
+        colours=("808080",) * named,
+        scores=tuple(range(classes)),
         dtype=dtype,
         chunk=chunk,
         shard=shard,

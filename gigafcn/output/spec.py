@@ -5,8 +5,9 @@ type, physical scale.  It is plain data and travels as JSON.  All layout arithme
 function of it: the levels of the pyramid, the shards of a level, the source shards of a coarser
 one, the most objects and bytes that a finished store can have.
 
-Arrays are (c, y, x).  An inner chunk holds one class and ``chunk`` x ``chunk`` px; a shard holds
-all classes and ``shard`` x ``shard`` px and is one object.  Each coarser level is the one below
+Scores are (c, y, x), of all classes or of some; labels are (y, x).  A map stores one or both.  An
+inner chunk holds one class and ``chunk`` x ``chunk`` px; a shard holds all stored classes and
+``shard`` x ``shard`` px and is one object.  Each coarser level is the one below
 halved (rounded up), until the longer side is at most 512 px; labels have the same levels.  A
 level that fits into one shard gets a shard just large enough.  How chunk and shard are chosen is
 in :mod:`gigafcn.output.sizing`.
@@ -28,7 +29,7 @@ from gigafcn.errors import UsageError
 from gigafcn.geometry import Box
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 COARSEST_PX = 512
 """The pyramid ends at the first level whose longer side is at most this."""
@@ -128,10 +129,13 @@ class MapSpec:
     """Input px (y, x) before the first map pixel's cell: lost margin, region origin."""
 
     labels: bool = False
-    """Whether the argmax over classes is stored too (the classes exclude each other)."""
+    """Whether the argmax over all classes is stored too (the classes exclude each other)."""
 
     name: str = "map"
     """Name of the image within the store."""
+
+    scores: tuple[int, ...] | None = None
+    """Class numbers whose scores are stored, ascending: () for none, None for all."""
 
     def __post_init__(self) -> None:
         _check_layout(self)
@@ -142,6 +146,16 @@ class MapSpec:
     def label_dtype(self) -> str:
         """Type of the labels: uint8, or uint16 beyond 256 classes."""
         return "uint8" if len(self.classes) <= 256 else "uint16"
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Class numbers whose scores are stored, in the order of the array's channels."""
+        return tuple(range(len(self.classes))) if self.scores is None else self.scores
+
+    @property
+    def stored_classes(self) -> tuple[str, ...]:
+        """Names of the same."""
+        return tuple(self.classes[number] for number in self.stored)
 
     @property
     def status_shape(self) -> tuple[int, int]:
@@ -162,6 +176,7 @@ class MapSpec:
             "offset": list(self.offset),
             "labels": self.labels,
             "name": self.name,
+            "scores": None if self.scores is None else list(self.scores),
         }
 
     @classmethod
@@ -174,11 +189,12 @@ class MapSpec:
             When a field is missing, unknown or has a value that no spec can have.
         """
         expected = {f.name for f in fields(cls)}
+        data = {"scores": None, **data}
         if set(data) != expected:
             odd = ", ".join(sorted(set(data) ^ expected))
             raise UsageError(f"a map specification lacks or has unknown fields: {odd}")
         try:
-            mpp = data["mpp"]
+            mpp, scores = data["mpp"], data["scores"]
             values = {
                 **data,
                 "shape": tuple(data["shape"]),
@@ -187,6 +203,7 @@ class MapSpec:
                 "mpp": None if mpp is None else tuple(float(v) for v in mpp),
                 "stride": tuple(Fraction(s) for s in data["stride"]),
                 "offset": tuple(float(v) for v in data["offset"]),
+                "scores": None if scores is None else tuple(scores),
             }
             return cls(**values)
         except (TypeError, ZeroDivisionError) as error:
@@ -232,12 +249,30 @@ def status_slices(spec: MapSpec, box: Box) -> tuple[slice, slice]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ArrayKind:
+    """Scores or labels: one array per level."""
+
+    path: Callable[[int], str]
+    """Path inside the store, by level."""
+
+    planes: int | None
+    """Channels, or None for labels, which have no channel axis."""
+
+    dtype: str
+
+
+def array_kinds(spec: MapSpec) -> tuple[ArrayKind, ...]:
+    """What a map stores: scores, labels or both, in this order."""
+    scores = ArrayKind(scores_path, len(spec.stored), spec.dtype)
+    labels = ArrayKind(labels_path, None, spec.label_dtype)
+    return (scores,) * bool(spec.stored) + (labels,) * spec.labels
+
+
 def array_paths(spec: MapSpec) -> tuple[str, ...]:
     """Paths of all pixel arrays inside the store, scores before labels, finest first."""
     count = len(map_levels(spec))
-    return tuple(scores_path(k) for k in range(count)) + (
-        tuple(labels_path(k) for k in range(count)) if spec.labels else ()
-    )
+    return tuple(kind.path(k) for kind in array_kinds(spec) for k in range(count))
 
 
 def scores_path(level: int) -> str:
@@ -256,7 +291,7 @@ def count_objects(spec: MapSpec) -> int:
     arrays = len(array_paths(spec))
     groups = 3 if spec.labels else 1
     status_chunks = math.prod(_ceil_div(cells, STATUS_CHUNK) for cells in spec.status_shape)
-    return shards * (2 if spec.labels else 1) + arrays + groups + 1 + status_chunks
+    return shards * len(array_kinds(spec)) + arrays + groups + 1 + status_chunks
 
 
 def store_bytes(spec: MapSpec) -> int:
@@ -265,14 +300,14 @@ def store_bytes(spec: MapSpec) -> int:
     Whole chunks are counted, since an edge chunk is stored at full size, with what codecs and
     indices may add.  Compression usually leaves a third to a half of it for uint8.
     """
-    scores = len(spec.classes) * np.dtype(spec.dtype).itemsize
-    labels = np.dtype(spec.label_dtype).itemsize if spec.labels else 0
-    planes = len(spec.classes) + (1 if spec.labels else 0)
+    kinds = array_kinds(spec)
+    planes = sum(kind.planes or 1 for kind in kinds)
+    per_px = sum((kind.planes or 1) * np.dtype(kind.dtype).itemsize for kind in kinds)
     total = math.prod(spec.status_shape) + count_objects(spec) * _SHARD_EXTRA_BYTES
     for level in map_levels(spec):
         touched = math.prod(_ceil_div(size, level.chunk) for size in level.shape)
         stored = math.prod(level.grid) * (level.shard // level.chunk) ** 2
-        total += touched * level.chunk**2 * (scores + labels)
+        total += touched * level.chunk**2 * per_px
         total += stored * planes * _CHUNK_EXTRA_BYTES
     return total + (len(array_paths(spec)) + 4) * _DOCUMENT_BYTES
 
@@ -318,6 +353,16 @@ def _check_classes(spec: MapSpec) -> None:
             raise UsageError(f"a colour must be written RRGGBB, got {colour!r}")
     if spec.labels and len(spec.classes) < 2:
         raise UsageError(f"labels need at least 2 classes, got {len(spec.classes)}")
+    known = range(len(spec.classes))
+    if any(number not in known for number in spec.stored) or list(spec.stored) != sorted(
+        set(spec.stored)
+    ):
+        raise UsageError(
+            f"stored scores must be ascending class numbers below {len(spec.classes)}, "
+            f"got {spec.scores}"
+        )
+    if not spec.stored and not spec.labels:
+        raise UsageError("a map must store scores, labels or both")
 
 
 def _check_physical(spec: MapSpec) -> None:

@@ -32,6 +32,7 @@ from gigafcn.output.shards import ShardedArray, create_array
 from gigafcn.output.spec import (
     STATUS_CHUNK,
     MapSpec,
+    array_kinds,
     labels_path,
     map_levels,
     scores_path,
@@ -101,11 +102,9 @@ def create_map(path: str | Path, spec: MapSpec, *, overwrite: bool = False) -> N
             ) from error
         _create_status(root, spec)  # first: it marks the directory as gigafcn's
         for k, level in enumerate(map_levels(spec)):
-            shape = (len(spec.classes), *level.shape)
-            create_array(root / scores_path(k), shape, level, dtype=spec.dtype)
-            if spec.labels:
-                dtype = spec.label_dtype
-                create_array(root / labels_path(k), level.shape, level, dtype=dtype)
+            for kind in array_kinds(spec):
+                shape = level.shape if kind.planes is None else (kind.planes, *level.shape)
+                create_array(root / kind.path(k), shape, level, dtype=kind.dtype)
 
 
 def _create_status(root: Path, spec: MapSpec) -> None:
@@ -155,7 +154,9 @@ class MapStore:
             raise RunError(f"{self._root} was not created for this map; start the run anew")
         self.written: dict[str, str] = {}
         """CRC32C of the objects written so far, by key."""
-        self._scores = ShardedArray(self._root, scores_path(0), self._level)
+        self._scores = (
+            ShardedArray(self._root, scores_path(0), self._level) if spec.stored else None
+        )
         self._labels = (
             ShardedArray(self._root, labels_path(0), self._level) if spec.labels else None
         )
@@ -178,9 +179,10 @@ class MapStore:
         box
             Whole shards, clipped to the map.
         scores
-            Values (c, y, x) in the map's dtype, None when nothing in the box was computed.
+            Values (c, y, x) of the stored classes in the map's dtype; None when the map stores
+            none, or nothing in the box was computed.
         labels
-            Argmax (y, x); None when the map stores none, or ``scores`` is None.
+            Argmax (y, x); None when the map stores none, or nothing in the box was computed.
         status
             One code for all chunks of the box, or one per chunk (y, x): computed, background or
             failed. Chunks that are not computed are stored as the fill value, and a shard
@@ -242,12 +244,15 @@ class MapStore:
         cells: NDArray[np.uint8] = np.broadcast_to(np.asarray(status, np.uint8), shape).copy()
         if not np.isin(cells, [s for s in ChunkStatus if s != ChunkStatus.ABSENT]).all():
             raise ValueError(f"status of {box} must be computed, background or failed")
-        if scores is None and (cells == ChunkStatus.COMPUTED).any():
-            raise ValueError(f"{box} has computed chunks but no scores")
-        if scores is not None and scores.shape != (len(spec.classes), *box.shape):
+        given = (scores is not None, labels is not None)
+        if not any(given) and (cells == ChunkStatus.COMPUTED).any():
+            raise ValueError(f"{box} has computed chunks but no values")
+        if any(given) and given != (bool(spec.stored), spec.labels):
+            raise ValueError(
+                f"scores and labels of {box} must be given exactly when the map stores them"
+            )
+        if scores is not None and scores.shape != (len(spec.stored), *box.shape):
             raise ValueError(f"scores of {box} have shape {scores.shape}")
-        if (labels is not None) != (scores is not None and spec.labels):
-            raise ValueError(f"labels of {box} must be given exactly when the map stores them")
         if labels is not None and labels.shape != box.shape:
             raise ValueError(f"labels of {box} have shape {labels.shape}")
         return cells

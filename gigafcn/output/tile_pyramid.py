@@ -17,7 +17,7 @@ from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.pyramid import Halve, halving
 from gigafcn.output.shards import ShardedArray
-from gigafcn.output.spec import MapSpec, labels_path, map_levels, pyramid_shards, scores_path
+from gigafcn.output.spec import MapSpec, array_kinds, map_levels, pyramid_shards
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ class _Row:
 
     box: Box
     planes: list[NDArray[Any]]
-    """Per kind of array: (c, y, x) scores, then (1, y, x) labels."""
+    """Per kind of array that is stored: (c, y, x) scores, then (1, y, x) labels."""
 
 
 class TilePyramid:
@@ -111,15 +111,18 @@ class TilePyramid:
             return Box(0, 0, 0, 0)
         return Box(boxes[0].y0, boxes[0].x0, boxes[-1].y1, boxes[-1].x1)
 
-    def add(self, box: Box, scores: NDArray[Any], labels: NDArray[Any] | None) -> None:
+    def add(self, box: Box, scores: NDArray[Any] | None, labels: NDArray[Any] | None) -> None:
         """Take one row of shards of the tile, (c, y, x) scores and (y, x) labels.
+
+        What the map does not store is None.
 
         Raises
         ------
         RunError
             When the disk refuses.
         """
-        self._add(0, box, [scores] if labels is None else [scores, labels[None]])
+        lifted = None if labels is None else labels[None]
+        self._add(0, box, [planes for planes in (scores, lifted) if planes is not None])
 
     def _add(self, level: int, box: Box, planes: list[NDArray[Any]]) -> None:
         target = level + 1
@@ -143,7 +146,7 @@ class TilePyramid:
             self._add(target, row.box, row.planes)
 
     def _halvings(self) -> list[Halve]:
-        return [halve for _, halve in halving(self._spec)]
+        return [halving(kind) for kind in array_kinds(self._spec)]
 
     def _opened(self, level: int, half: Box, planes: list[NDArray[Any]]) -> _Row:
         side = self._levels[level].shard
@@ -156,9 +159,8 @@ class TilePyramid:
 
     def _store(self, level: int, row: _Row) -> None:
         target = self._levels[level]
-        arrays = [ShardedArray(self._root, scores_path(level), target)]
-        if self._spec.labels:
-            arrays.append(ShardedArray(self._root, labels_path(level), target))
+        kinds = array_kinds(self._spec)
+        arrays = [ShardedArray(self._root, kind.path(level), target) for kind in kinds]
         for index in target.shards_in(row.box):
             rows, columns = target.shard_box(index).relative_to(row.box)
             with storing(self._root, self._spec, f"shard {index[0]}/{index[1]} of level {level}"):

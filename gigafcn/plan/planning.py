@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box, Span
 from gigafcn.output.sizing import choose_chunk, choose_shard
 from gigafcn.plan.memory import sweep_bytes
+from gigafcn.plan.saving import Saving, stored_shape
 from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import rounded_tile, tile_height, tile_units
 
@@ -36,6 +35,12 @@ model, the pyramid and the picture at the end. Measured: 480 to 550 MiB after ex
 STRIPS_HELD = 4
 """Strips of stored pixels in memory: read ahead, current, and one being decoded."""
 
+LEAST_CHUNK = 16
+"""Smallest side of a chunk in stored px that is made so that tiles can be small."""
+
+MOST_CHUNK_PX = 8192
+"""Map px that the side of a chunk stands for at most; chunks are the least that a tile can be."""
+
 ROWS_HELD = 4
 """Shard rows in memory: filling, waiting, being compressed, and the coarser levels."""
 
@@ -57,10 +62,9 @@ class Demand:
     """Input px per map px."""
 
     classes: int
-    dtype: str
-    """Of the stored scores."""
+    """Of the model."""
 
-    labels: bool
+    saving: Saving
     item: int
     """Bytes of one value while computing."""
 
@@ -103,22 +107,36 @@ def choose_layout(
     UsageError
         If nothing fits the budget: says the least that would.
     """
-    height, width = demand.box.shape
-    chunk = choose_chunk((height, width))
+    saving, shape = demand.saving, demand.saving.shape(demand.box)
+    chunk = saved_chunk(saving, demand.box)
     strip_px, block_px = _steps(demand, strip)
-    units = tile_units(demand.period, chunk)
-    asked = None if tile is None else rounded_tile(tile, demand.period, chunk)
+    side = chunk * saving.averaged[0], chunk * saving.averaged[1]
+    units = tile_units(demand.period, side)
+    asked = None if tile is None else rounded_tile(tile, demand.period, side)
 
     def layout(sides: Pair) -> Layout:
-        shard = choose_shard(
-            (height, width), demand.classes, dtype=demand.dtype, labels=demand.labels, tile=sides
-        )
+        shard = saved_shard(saving, shape, chunk, sides)
         memory = projected_bytes(demand, sides, shard, strip_px, block_px)
         return Layout(sides, chunk, shard, strip_px, block_px, memory)
 
     return fitting_layout(
         layout, demand.box.shape, units, asked=asked, budget=budget, workers=workers
     )
+
+
+def saved_chunk(saving: Saving, box: Box) -> int:
+    """Side of a chunk in stored px: smaller than usual where each stands for many map px."""
+    chunk = choose_chunk(saving.shape(box))
+    most = max(LEAST_CHUNK, MOST_CHUNK_PX // max(saving.averaged))
+    return min(chunk, 1 << most.bit_length() - 1)
+
+
+def saved_shard(saving: Saving, shape: Pair, chunk: int, tile: Pair) -> int:
+    """Side of a shard in stored px, for tiles in map px."""
+    return choose_shard(
+        shape, len(saving.scores), dtype=saving.dtype, labels=saving.labels, chunk=chunk,
+        tile=stored_shape(tile, saving.averaged),
+    )  # fmt: skip
 
 
 def fitting_layout(
@@ -239,8 +257,8 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
     )
     sweep = sweep_bytes(demand.graph.nodes, demand.graph.output, plan, demand.item)
     strips = STRIPS_HELD * plan.rows[0].largest_new * plan.window.x.size * demand.stored_bytes
-    per_px = demand.classes * np.dtype(demand.dtype).itemsize + int(demand.labels)
-    stored = ROWS_HELD * min(shard, rows) * columns * per_px
+    high, wide = stored_shape((rows, columns), demand.saving.averaged)
+    stored = ROWS_HELD * min(shard, high) * wide * demand.saving.bytes_per_px
     return BASE_BYTES + 2 * demand.weights + sweep + strips + stored
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gigafcn.geometry import Box
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.map_geometry import MapGeometry
+from gigafcn.plan.saving import stored_shape
 from gigafcn.plan.windows import Windows
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ class RunPlan:
 
     output: str | int | None = None
     """Which output of a model with several, by name or index."""
+
+    averaged: Pair = (1, 1)
+    """Map px (y, x) per stored px."""
+
+    @property
+    def stored_tile(self) -> Pair:
+        """Tile (y, x) in stored px."""
+        return stored_shape(self.tile, self.averaged)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; fractions as strings."""

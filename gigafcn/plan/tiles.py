@@ -20,8 +20,8 @@ TILES_PER_WORKER = 4
 """Tiles each worker should get at least, so that all finish at about the same time."""
 
 
-def rounded_tile(tile: int | Sequence[int], period: Pair, chunk: int) -> Pair:
-    """A requested tile in map px, rounded up to whole output periods and chunks.
+def rounded_tile(tile: int | Sequence[int], period: Pair, chunk: Pair) -> Pair:
+    """A requested tile in map px, rounded up to whole output periods and chunks (in map px).
 
     Raises
     ------
@@ -30,7 +30,7 @@ def rounded_tile(tile: int | Sequence[int], period: Pair, chunk: int) -> Pair:
 
     Examples
     --------
-    >>> rounded_tile(1000, (1, 1), 256)
+    >>> rounded_tile(1000, (1, 1), (256, 256))
     (1024, 1024)
     """
     sides = (tile, tile) if isinstance(tile, int) else tuple(tile)
@@ -40,9 +40,9 @@ def rounded_tile(tile: int | Sequence[int], period: Pair, chunk: int) -> Pair:
     return -(-sides[0] // units[0]) * units[0], -(-sides[1] // units[1]) * units[1]
 
 
-def tile_units(period: Pair, chunk: int) -> Pair:
+def tile_units(period: Pair, chunk: Pair) -> Pair:
     """Smallest tile (y, x) in map px: whole output periods and whole chunks."""
-    return lcm(chunk, period[0]), lcm(chunk, period[1])
+    return lcm(chunk[0], period[0]), lcm(chunk[1], period[1])
 
 
 def tiles(box: Box, tile: Pair) -> Iterator[Box]:

@@ -11,20 +11,25 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gigafcn.geometry import Box
-from gigafcn.output.sizing import choose_chunk, choose_shard
-from gigafcn.plan.planning import BASE_BYTES, ROWS_HELD, STRIPS_HELD, Layout, fitting_layout
-from gigafcn.plan.tiles import TILES_PER_WORKER, rounded_tile, tiles
+from gigafcn.plan.planning import (
+    BASE_BYTES,
+    LEAST_CHUNK,
+    ROWS_HELD,
+    STRIPS_HELD,
+    Layout,
+    fitting_layout,
+    saved_chunk,
+    saved_shard,
+)
+from gigafcn.plan.saving import stored_shape
+from gigafcn.plan.tiles import TILES_PER_WORKER, rounded_tile, tile_units, tiles
 
 if TYPE_CHECKING:
+    from gigafcn.plan.saving import Saving
     from gigafcn.plan.windows import Windows
 
 Pair = tuple[int, int]
-
-LEAST_CHUNK = 16
-"""Smallest side of a chunk, in map px, that is made so that patch has a tile for every worker."""
 
 WINDOWS_HIGH = 2
 """Windows that a planned tile of blend is at least high."""
@@ -39,10 +44,9 @@ class WindowDemand:
     """Part of the map to compute, in map px."""
 
     classes: int
-    dtype: str
-    """Of the stored scores."""
+    """Of the model."""
 
-    labels: bool
+    saving: Saving
     item: int
     """Bytes of one value while computing."""
 
@@ -83,24 +87,23 @@ def choose_window_layout(
     UsageError
         If nothing fits the budget: says the least that would.
     """
-    shape = demand.box.shape
+    saving, shape = demand.saving, demand.saving.shape(demand.box)
     chunk = _chunk(demand, workers)
-    high = -(-WINDOWS_HIGH * demand.windows.cell[0] // chunk) * chunk
+    units = tile_units((1, 1), (chunk * saving.averaged[0], chunk * saving.averaged[1]))
+    high = -(-WINDOWS_HIGH * demand.windows.cell[0] // units[0]) * units[0]
 
     def layout(sides: Pair) -> Layout:
         shard = chunk
-        if chunk == choose_chunk(shape):
-            shard = choose_shard(
-                shape, demand.classes, dtype=demand.dtype, labels=demand.labels, tile=sides
-            )
+        if chunk == saved_chunk(saving, demand.box):
+            shard = saved_shard(saving, shape, chunk, sides)
         memory = window_bytes(demand, sides, shard)
         return Layout(sides, chunk, shard, demand.windows.cell[0], demand.windows.cell[1], memory)
 
     return fitting_layout(
         layout,
-        shape,
-        (high if tile is None else chunk, chunk),
-        asked=None if tile is None else rounded_tile(tile, (1, 1), chunk),
+        demand.box.shape,
+        (high if tile is None else units[0], units[1]),
+        asked=None if tile is None else rounded_tile(tile, (1, 1), units),
         budget=budget,
         workers=workers,
     )
@@ -108,10 +111,10 @@ def choose_window_layout(
 
 def _chunk(demand: WindowDemand, workers: int) -> int:
     """Side of a chunk: small where a px costs a window and there are workers to feed."""
-    chunk = choose_chunk(demand.box.shape)
+    chunk = saved_chunk(demand.saving, demand.box)
     if demand.windows.mode == "blend" or workers == 1:
         return chunk
-    rows = demand.box.shape[0]
+    rows = demand.saving.shape(demand.box)[0]
     while chunk > LEAST_CHUNK and ceil(rows / chunk) < workers * TILES_PER_WORKER:
         chunk = max(LEAST_CHUNK, chunk // 2)
     return chunk
@@ -127,8 +130,8 @@ def window_bytes(demand: WindowDemand, tile: Pair, shard: int) -> int:
     fresh = min(windows.interval[0], windows.size[0])
     stored = (STRIPS_HELD * fresh + 2 * windows.size[0]) * width * demand.stored_bytes
     batch = windows.batch * windows.size[0] * windows.size[1] * demand.channels
-    per_px = demand.classes * np.dtype(demand.dtype).itemsize + int(demand.labels)
-    shards = ROWS_HELD * min(shard, rows) * columns * per_px
+    high, wide = stored_shape((rows, columns), demand.saving.averaged)
+    shards = ROWS_HELD * min(shard, high) * wide * demand.saving.bytes_per_px
     planes = demand.classes + int(windows.weights == "gaussian")
     # The overlap is copied when sums move up; normalising holds two more copies of a batch.
     sums = 2 * windows.cell[0] * columns * planes * max(4, demand.item)

@@ -211,6 +211,14 @@ def scaling(slide: Slide, model: LoadedModel, options: Options, channels: int) -
     return Scaling(float(scale), tuple(map(float, mean)), tuple(map(float, std)))
 
 
+def level_mpp(
+    slide: Slide, level: int, mpp: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """Micrometres (y, x) per px of a level, from those per level-0 px."""
+    down = slide.levels[level].downsample
+    return None if mpp is None else (mpp[0] * down[0], mpp[1] * down[1])
+
+
 def mpp(slide: Slide, given: float | tuple[float, float] | None) -> tuple[float, float] | None:
     """Micrometres (y, x) per level-0 px, given or by the slide."""
     if given is None:

@@ -57,7 +57,7 @@ class Result:
 
     path: Path
     shape: tuple[int, int, int]
-    """(classes, y, x)."""
+    """(classes, y, x) of what is stored; labels alone count as one class."""
 
     seconds: float
     certificate: dict[str, Any]
@@ -98,6 +98,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     border: str | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
     save: str = "both",
+    save_mpp: float | None = None,
     classes: Sequence[str] | None = None,
     strict: bool = False,
     resume: bool | None = None,
@@ -176,10 +177,14 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     slide_mpp
         Micrometres per level-0 px, replacing what the slide says.
     save
-        "both" stores scores and, where classes exclude each other, labels; "probabilities" only
-        the scores.
+        "both" stores scores and, where classes exclude each other, labels, which are taken before
+        scores are rounded; "probabilities" only the scores; "labels" only the labels.
+    save_mpp
+        Micrometres per stored px: means over blocks of whole map px, as many as come nearest;
+        labels are those of the means. None stores the map's own px.
     classes
-        Names of the model's classes.
+        Names of those of the model's classes whose scores are stored; or, for a model without
+        names or to name them anew, one name per class.
     strict
         Fail where the slide cannot be read. Otherwise the run goes on: the model sees the
         background colour there, the map holds no values (status "failed"), and the regions are
@@ -247,7 +252,7 @@ def _run(
         outcome = run_tiles(client, run, left, progress, inbox)
         _refuse_failures(outcome, len(boxes))
         # A shard made from a tile that had to be computed again is made again.
-        run_pyramid(client, run, spec, plan.tile, progress, () if left else begun.done)
+        run_pyramid(client, run, spec, plan.stored_tile, progress, () if left else begun.done)
     certificate = _certificate(request, len(boxes), checked)
     seconds = time.perf_counter() - began
     found = gathered(plan, folder.receipts())
@@ -264,7 +269,7 @@ def _run(
     finish_map(path, spec, described, status=found.status)
     _draw(request, path)
     total = time.perf_counter() - start
-    shape = (len(spec.classes), *spec.shape)
+    shape = (len(spec.stored) or 1, *spec.shape)
     figures = summary(request, outcome, seconds) | {"picture": picture_of(path)}
     figures["failed_regions"] = found.failed
     if len(left) < len(boxes):
@@ -288,7 +293,7 @@ def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
         "slide": described["slide"]["name"],
         "mode": described["mode"],
     }
-    shape = (len(spec.classes), *spec.shape)
+    shape = (len(spec.stored) or 1, *spec.shape)
     seconds = time.perf_counter() - start
     return Result(path, shape, seconds, described["certificate"], figures)
 

@@ -47,6 +47,7 @@ class Options:
     border: str | None = None
     slide_mpp: float | tuple[float, float] | None = None
     save: str = "both"
+    save_mpp: float | None = None
     classes: Sequence[str] | None = None
     trust: bool = False
     sha256: str | None = None
@@ -69,12 +70,14 @@ class Options:
         _one_of("activation", self.activation, (None, *ACTIVATIONS))
         _one_of("dtype", self.dtype, ("auto", "uint8", "float16", "float32"))
         _one_of("precision", self.precision, tuple(PRECISIONS))
-        _one_of("save", self.save, ("both", "probabilities"))
+        _one_of("save", self.save, ("both", "probabilities", "labels"))
         _one_of("mode", self.mode, MODES)
         _one_of("blend_weights", self.blend_weights, ("constant", "gaussian"))
         _one_of("border", self.border, (None, *BORDERS))
         if not 0 <= self.overlap < 1:
             raise UsageError(f"overlap must be at least 0 and below 1, got {self.overlap}")
+        if self.save_mpp is not None and not 0 < self.save_mpp < float("inf"):
+            raise UsageError(f"save-mpp must be positive, got {self.save_mpp} µm/px")
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
         for name, modes in MODES_OF.items():

@@ -72,6 +72,9 @@ class PlanReport:
     map: tuple[int, int, int]
     """(classes, y, x) in map px."""
 
+    stored: tuple[int, int, int]
+    """(classes, y, x) of the stored scores; no classes if only labels are stored."""
+
     halo: tuple[int, int, int, int]
     """(top, bottom, left, right) input px; zeros in blend and patch."""
 
@@ -108,7 +111,12 @@ class PlanReport:
 
     workers: int
     dtype: str
+    """Of stored scores."""
+
     activation: str
+    labels: bool = False
+    """Whether labels are stored."""
+
     mode: str = "exact"
     windows: WindowFigures | None = None
     """Of blend and patch."""
@@ -121,7 +129,8 @@ class PlanReport:
         """Labels and values to print."""
         return [
             ("image", f"{self.image[0]} x {self.image[1]} px (y, x)"),
-            ("map", f"{self.map[0]} classes, {self.map[1]} x {self.map[2]} px, {self.dtype}"),
+            ("map", f"{self.map[0]} classes, {self.map[1]} x {self.map[2]} px"),
+            ("stored", self._stored),
             ("activation", self.activation),
             ("mode", self.mode),
             *(self._exact_rows() if self.windows is None else self.windows.rows()),
@@ -131,6 +140,13 @@ class PlanReport:
             ("on disk", f"at most {format_bytes(self.disk_bytes)} in {self.objects} files"),
             ("time", f"about {_duration(self.seconds)}"),
         ]
+
+    @property
+    def _stored(self) -> str:
+        count, *shape = self.stored
+        scores = [f"scores of {count} classes, {self.dtype}"] if count else []
+        what = " and ".join([*scores, *(["labels"] if self.labels else [])])
+        return f"{what}, {shape[0]} x {shape[1]} px"
 
     @property
     def _waste(self) -> str:
@@ -183,7 +199,8 @@ def _report(request: Request) -> PlanReport:
     of_mode = _exact_figures(request) if windows is None else _window_figures(request, windows)
     return PlanReport(
         image=run.geometry.image,
-        map=(len(spec.classes), *spec.shape),
+        map=(len(spec.classes), *run.box.shape),
+        stored=(len(spec.stored), *spec.shape),
         tile=run.tile,
         tiles=count_tiles(run.box.shape, run.tile),
         strip=run.strip,
@@ -193,6 +210,7 @@ def _report(request: Request) -> PlanReport:
         objects=count_objects(spec),
         workers=workers,
         dtype=spec.dtype,
+        labels=spec.labels,
         activation=run.activation,
         mode=run.mode,
         **of_mode | {"seconds": of_mode["seconds"] / workers},

@@ -23,6 +23,7 @@ from gigafcn.plan.planning import Demand, Layout, choose_layout
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
 from gigafcn.run.classifiers import Classifier, as_classifier
+from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.windowed import ways_out, windowed
 from gigafcn.schedule.job import untouched_graph
 from gigafcn.schedule.resources import threads_per_worker
@@ -128,17 +129,20 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
     assert footprint.graph is not None
     end = choices.ending(footprint.graph)
     activation, exclusive = choices.activation(model, end, options)
+    kept = saving(
+        model, options, classes=end.classes, exclusive=exclusive,
+        dtype=choices.dtype(options.dtype, end, activation),
+        mpp=choices.level_mpp(slide, level, mpp), stride=geometry.stride,
+    )  # fmt: skip
+    part = choices.map_part(slide, level, geometry, options.region)
     demand = Demand(
         graph=footprint.graph,
-        box=choices.map_part(slide, level, geometry, options.region),
+        box=kept.aligned(part, geometry.shape),
         period=period,
         stride=footprint.stride,
-        classes=footprint.graph.result.channels,
-        dtype=choices.dtype(options.dtype, end, activation),
-        labels=exclusive and options.save == "both",
-        item=torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
-        stored_bytes=slide.dtype.itemsize * slide.channels,
-        weights=sum(p.numel() * p.element_size() for p in model.module.parameters()),
+        classes=end.classes,
+        saving=kept,
+        **_sizes(slide, model, options),
     )
     layout = _layout(demand, options)
     chosen = _Chosen(level, channels, activation, device, mpp)
@@ -147,6 +151,15 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
     return Request(
         slide, model, footprint, plan, layout, demand, image, mpp, options, classifier=classifier
     )
+
+
+def _sizes(slide: Slide, model: LoadedModel, options: Options) -> dict[str, int]:
+    """Bytes of one value while computing, of a stored input px, and of all weights."""
+    return {
+        "item": torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
+        "stored_bytes": slide.dtype.itemsize * slide.channels,
+        "weights": sum(p.numel() * p.element_size() for p in model.module.parameters()),
+    }
 
 
 def _layout(demand: Demand, options: Options) -> Layout:
@@ -199,8 +212,9 @@ def _windowed_request(
 ) -> Request:
     channels = chosen.channels
     found = windowed(
-        slide, model, options, level=chosen.level, channels=len(channels), device=chosen.device
-    )
+        slide, model, options, level=chosen.level, channels=len(channels), device=chosen.device,
+        mpp=choices.level_mpp(slide, chosen.level, chosen.mpp),
+    )  # fmt: skip
     chosen = replace(chosen, activation=found.activation, windows=found.windows)
     plan = _plan(slide, model, options, found.geometry, found.demand, found.layout, chosen)
     image = PaddedImage(slide, chosen.level, channels, found.geometry, options.strict)
@@ -231,8 +245,7 @@ def _plan(
     layout: Layout,
     chosen: _Chosen,
 ) -> RunPlan:
-    down = slide.levels[chosen.level].downsample
-    mpp = None if chosen.mpp is None else (chosen.mpp[0] * down[0], chosen.mpp[1] * down[1])
+    mpp = choices.level_mpp(slide, chosen.level, chosen.mpp)
     return RunPlan(
         geometry=geometry,
         spec=_spec(slide, model, options, demand, layout, geometry, mpp),
@@ -251,6 +264,7 @@ def _plan(
         mode=options.mode,
         windows=chosen.windows,
         output=choices.output(model, options),
+        averaged=demand.saving.averaged,
     )
 
 
@@ -273,28 +287,26 @@ def _spec(
     geometry: MapGeometry,
     mpp: tuple[float, float] | None,
 ) -> MapSpec:
-    names = options.classes or model.classes or [f"class {i}" for i in range(demand.classes)]
-    if len(names) != demand.classes:
-        raise UsageError(
-            f"{len(names)} class names for a model with {demand.classes} output channels: "
-            f"{', '.join(names)}"
-        )
-    own_colours = model.colours if tuple(names) == model.classes else None
+    saving = demand.saving
+    names, _ = named_classes(model, options.classes, demand.classes)
+    own_colours = model.colours if names == model.classes else None
     offset = [
         float(geometry.offset[a] + demand.box.spans[a].start * geometry.stride[a]) for a in (0, 1)
     ]
+    stride = [geometry.stride[a] * saving.averaged[a] for a in (0, 1)]
     return MapSpec(
-        shape=demand.box.shape,
-        classes=tuple(names),
+        shape=saving.shape(demand.box),
+        classes=names,
         colours=own_colours or colours_for(list(names)),
-        dtype=demand.dtype,
+        dtype=saving.dtype,
         chunk=layout.chunk,
         shard=layout.shard,
         mpp=mpp,
-        stride=geometry.stride,
+        stride=(stride[0], stride[1]),
         offset=(offset[0], offset[1]),
-        labels=demand.labels,
+        labels=saving.labels,
         name=slide.name,
+        scores=None if len(saving.scores) == len(names) else saving.scores,
     )
 
 

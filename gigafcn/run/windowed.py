@@ -20,6 +20,7 @@ from gigafcn.errors import ModelError, UsageError
 from gigafcn.plan.window_layout import WindowDemand, choose_window_layout
 from gigafcn.plan.windows import Windows, blend_windows, patch_windows, windows_geometry
 from gigafcn.run import choices
+from gigafcn.run.saving import saving
 
 if TYPE_CHECKING:
     from gigafcn.model.loading import LoadedModel
@@ -52,9 +53,16 @@ class Windowed:
 
 
 def windowed(
-    slide: Slide, model: LoadedModel, options: Options, *, level: int, channels: int, device: str
+    slide: Slide,
+    model: LoadedModel,
+    options: Options,
+    *,
+    level: int,
+    channels: int,
+    device: str,
+    mpp: tuple[float, float] | None,
 ) -> Windowed:
-    """Plan a run of blend or patch.
+    """Plan a run of blend or patch; ``mpp`` is (y, x) per px of the level.
 
     Raises
     ------
@@ -76,12 +84,16 @@ def windowed(
     geometry = windows_geometry(image, windows, border=border)
     end = choices.Ending(probe.last_op, probe.classes)
     activation, exclusive = choices.activation(model, end, options)
+    kept = saving(
+        model, options, classes=probe.classes, exclusive=exclusive, mpp=mpp,
+        dtype=choices.dtype(options.dtype, end, activation), stride=geometry.stride,
+    )  # fmt: skip
+    part = choices.map_part(slide, level, geometry, options.region)
     demand = WindowDemand(
         windows=windows,
-        box=choices.map_part(slide, level, geometry, options.region),
+        box=kept.aligned(part, geometry.shape),
         classes=probe.classes,
-        dtype=choices.dtype(options.dtype, end, activation),
-        labels=exclusive and options.save == "both",
+        saving=kept,
         item=torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
         channels=channels,
         stored_bytes=slide.dtype.itemsize * slide.channels,

@@ -20,6 +20,7 @@ from gigafcn.output.spec import MapSpec
 from gigafcn.plan.map_geometry import map_geometry
 from gigafcn.plan.planning import Demand, choose_layout, projected_bytes, waste
 from gigafcn.plan.run_plan import RunPlan, Scaling
+from gigafcn.plan.saving import Saving
 
 SIZE = (6000, 9000)
 PLENTY = 64 << 30
@@ -43,8 +44,7 @@ def demand() -> Demand:
         period=(2, 2),
         stride=(Fraction(1), Fraction(1)),
         classes=3,
-        dtype="uint8",
-        labels=True,
+        saving=Saving((0, 1, 2), labels=True, dtype="uint8"),
         item=4,
         stored_bytes=3,
         weights=400_000,

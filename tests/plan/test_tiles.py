@@ -34,21 +34,22 @@ def test_every_pixel_of_the_box_is_in_exactly_one_tile(
 
 @given(st.one_of(SIDES, st.tuples(SIDES, SIDES)), PERIODS, st.integers(1, 256))
 def test_a_requested_tile_grows_to_whole_periods_and_chunks_and_no_more(
-    asked: Any, period: tuple[int, int], chunk: int
+    asked: Any, period: tuple[int, int], side: int
 ) -> None:
+    chunk = (side, 3 * side)
     sides = (asked, asked) if isinstance(asked, int) else asked
     units = tile_units(period, chunk)
-    for side, found, unit, p in zip(
-        sides, rounded_tile(asked, period, chunk), units, period, strict=True
+    for asked_side, found, unit, p, c in zip(
+        sides, rounded_tile(asked, period, chunk), units, period, chunk, strict=True
     ):
-        assert found % p == found % chunk == 0
-        assert side <= found < side + unit
+        assert found % p == found % c == 0
+        assert asked_side <= found < asked_side + unit
 
 
 @pytest.mark.parametrize("asked", [0, -5, (512, 0), (1, 2, 3)])
 def test_a_tile_that_is_none_is_refused(asked: Any) -> None:
     with pytest.raises(UsageError, match="one or two positive numbers of px"):
-        rounded_tile(asked, (1, 1), 256)
+        rounded_tile(asked, (1, 1), (256, 256))
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 9), st.integers(1, 16))
