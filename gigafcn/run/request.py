@@ -120,9 +120,8 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
     if classifier is not None:
         model = classifier.converted
     output = choices.output(model, options)
-    ways = ways_out(model, trust=options.trust)
     size = None if classifier is None else classifier.probe_size
-    footprint = _footprint(model, len(channels), size, output, ways)
+    footprint = _footprint(model, len(channels), size, output, trust=options.trust)
     geometry = _geometry(slide.levels[level].shape, footprint, classifier, options.border)
     period = footprint.output_period
     footprint = footprint.at(untouched_graph(model.module, len(channels), geometry, output))
@@ -130,9 +129,8 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
     end = choices.ending(footprint.graph)
     activation, exclusive = choices.activation(model, end, options)
     kept = saving(
-        model, options, classes=end.classes, exclusive=exclusive,
-        dtype=choices.dtype(options.dtype, end, activation),
-        mpp=choices.level_mpp(slide, level, mpp), stride=geometry.stride,
+        model, options, end, activation, exclusive=exclusive, stride=geometry.stride,
+        mpp=choices.level_mpp(slide, level, mpp),
     )  # fmt: skip
     part = choices.map_part(slide, level, geometry, options.region)
     demand = Demand(
@@ -147,10 +145,14 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
     layout = _layout(demand, options)
     chosen = _Chosen(level, channels, activation, device, mpp)
     plan = _plan(slide, model, options, geometry, demand, layout, chosen)
-    image = PaddedImage(slide, level, channels, geometry, options.strict)
     return Request(
-        slide, model, footprint, plan, layout, demand, image, mpp, options, classifier=classifier
-    )
+        slide, model, footprint, plan, layout, demand, _image(slide, plan, options), mpp, options,
+        classifier=classifier,
+    )  # fmt: skip
+
+
+def _image(slide: Slide, plan: RunPlan, options: Options) -> PaddedImage:
+    return PaddedImage(slide, plan.level, plan.channels, plan.geometry, options.strict)
 
 
 def _sizes(slide: Slide, model: LoadedModel, options: Options) -> dict[str, int]:
@@ -189,9 +191,10 @@ def _geometry(
 
 
 def _footprint(
-    model: LoadedModel, channels: int, size: int | None, output: str | int | None, ways: str
+    model: LoadedModel, channels: int, size: int | None, output: str | int | None, *, trust: bool
 ) -> Footprint:
     """The footprint of a model that can be tiled exactly; else say how it can be run."""
+    ways = ways_out(model, trust=trust)
     if model.whole_image_refusal is not None:
         raise NonLocalError(f"{model.whole_image_refusal}; {ways}")
     if not model.exportable:
@@ -217,10 +220,9 @@ def _windowed_request(
     )  # fmt: skip
     chosen = replace(chosen, activation=found.activation, windows=found.windows)
     plan = _plan(slide, model, options, found.geometry, found.demand, found.layout, chosen)
-    image = PaddedImage(slide, chosen.level, channels, found.geometry, options.strict)
     return Request(
-        slide, model, None, plan, found.layout, found.demand, image, chosen.mpp, options,
-        found.forward,
+        slide, model, None, plan, found.layout, found.demand, _image(slide, plan, options),
+        chosen.mpp, options, found.forward,
     )  # fmt: skip
 
 

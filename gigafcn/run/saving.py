@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import UsageError
 from gigafcn.plan.saving import Saving, blocks_of, map_mpp
+from gigafcn.run import choices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,10 +74,10 @@ def named_classes(
 def saving(
     model: LoadedModel,
     options: Options,
+    end: choices.Ending,
+    activation: str,
     *,
-    classes: int,
     exclusive: bool,
-    dtype: str,
     mpp: tuple[float, float] | None,
     stride: tuple[Fraction, Fraction],
 ) -> Saving:
@@ -84,12 +85,10 @@ def saving(
 
     Parameters
     ----------
-    classes
-        Of the model.
+    end, activation
+        How the model ends, and what is applied to that.
     exclusive
         Whether its classes exclude each other, so that each pixel has a likeliest one.
-    dtype
-        Of stored scores.
     mpp
         Micrometres (y, x) per input px; None when unknown.
     stride
@@ -100,7 +99,7 @@ def saving(
     UsageError
         If it cannot be done.
     """
-    _, numbers = named_classes(model, options.classes, classes)
+    _, numbers = named_classes(model, options.classes, end.classes)
     if options.save == "labels" and not exclusive:
         raise UsageError(
             f"the classes of model {model.name} do not exclude each other, so no pixel has one "
@@ -109,7 +108,7 @@ def saving(
     return Saving(
         scores=() if options.save == "labels" else numbers,
         labels=exclusive and options.save != "probabilities",
-        dtype=dtype,
+        dtype=choices.dtype(options.dtype, end, activation),
         averaged=_averaged(options.save_mpp, mpp, stride),
     )
 

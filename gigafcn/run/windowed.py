@@ -85,9 +85,8 @@ def windowed(
     end = choices.Ending(probe.last_op, probe.classes)
     activation, exclusive = choices.activation(model, end, options)
     kept = saving(
-        model, options, classes=probe.classes, exclusive=exclusive, mpp=mpp,
-        dtype=choices.dtype(options.dtype, end, activation), stride=geometry.stride,
-    )  # fmt: skip
+        model, options, end, activation, exclusive=exclusive, stride=geometry.stride, mpp=mpp
+    )
     part = choices.map_part(slide, level, geometry, options.region)
     demand = WindowDemand(
         windows=windows,

@@ -109,7 +109,7 @@ def test_labels_come_from_scores_before_they_are_rounded(tmp_path: Path) -> None
     # Scores hardly differ: their order is told by what 8 bit do not hold.
     with torch.no_grad():
         for tensor in net.get_submodule("head").parameters():
-            tensor *= 2**-12
+            tensor.mul_(2**-12)
     soft = run_whole(net, padded(image, 2), activation="softmax")
     options = SOFT | {"scale": 1.0, "precision": "fp64"}
     result = gigafcn.infer(image, net, tmp_path / "m.zarr", **options)
