@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gigafcn.engine.forward import Forward
+    from gigafcn.geometry import Box
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.model.loading import LoadedModel
+    from gigafcn.plan.saving import Saving
     from gigafcn.plan.window_layout import WindowDemand
     from gigafcn.plan.windows import Windows
     from gigafcn.run.options import Options
@@ -132,10 +134,9 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
         model, options, end, activation, exclusive=exclusive, stride=geometry.stride,
         mpp=choices.level_mpp(slide, level, mpp),
     )  # fmt: skip
-    part = choices.map_part(slide, level, geometry, options.region)
     demand = Demand(
         graph=footprint.graph,
-        box=kept.aligned(part, geometry.shape),
+        box=_part(slide, level, geometry, kept, options),
         period=period,
         stride=footprint.stride,
         classes=end.classes,
@@ -153,6 +154,12 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
 
 def _image(slide: Slide, plan: RunPlan, options: Options) -> PaddedImage:
     return PaddedImage(slide, plan.level, plan.channels, plan.geometry, options.strict)
+
+
+def _part(slide: Slide, level: int, geometry: MapGeometry, saving: Saving, options: Options) -> Box:
+    """The part of the map to compute: what was asked for, in whole stored px."""
+    asked = choices.map_part(slide, level, geometry, options.region)
+    return saving.aligned(asked, geometry.shape)
 
 
 def _sizes(slide: Slide, model: LoadedModel, options: Options) -> dict[str, int]:
