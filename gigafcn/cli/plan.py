@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gigafcn.cli.reporting import say_json, show_table
 from gigafcn.cli.requests import Config, Debug, Flags, Json, chosen_model, gathered
+from gigafcn.config import PlanOptions
 
 
 def plan(
@@ -36,9 +37,7 @@ def plan(
     from gigafcn.run import plan_run  # loads torch
 
     chosen = gathered(options, config)
-    arguments = chosen.arguments()
-    arguments.pop("overwrite", None)
-    arguments.pop("resume", None)
+    arguments = {n: v for n, v in chosen.arguments().items() if n in PlanOptions.model_fields}
     report = plan_run(slide, chosen_model(chosen, [slide]), **arguments)
     if json:
         say_json("plan", slide=slide, **report.to_json())

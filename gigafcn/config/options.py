@@ -20,6 +20,7 @@ MODEL = Group("Model", sort_key=1)
 SLIDE = Group("Slide", sort_key=2)
 OUTPUT = Group("Output", sort_key=3)
 WORK = Group("Work", sort_key=4)
+CLUSTER = Group("Cluster", sort_key=4.5)
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -197,7 +198,7 @@ class PlanOptions(BaseModel):
     memory: Annotated[
         Positive | None, BeforeValidator(values.parse_bytes), flag(WORK, "AMOUNT")
     ] = None
-    """Memory that the run may take, such as 4GiB."""
+    """Memory that the run may take, such as 4GiB; with --scheduler, each worker."""
 
     precision: Annotated[Literal["fp32", "fp64", "bf16", "fp16"], flag(WORK)] = "fp32"
     """Arithmetic of the model."""
@@ -208,7 +209,8 @@ class PlanOptions(BaseModel):
     """auto, cpu, cuda, cuda:1 or mps. auto takes a GPU if there is one."""
 
     workers: Annotated[Positive | None, flag(WORK)] = None
-    """Processes to start; if unset, everything runs in this one."""
+    """Processes to start on this machine. If unset, one per GPU where there are several, else
+    everything runs in this one."""
 
     verify: Annotated[bool, Parameter(group=WORK, negative="--no-verify", show_default=False)] = (
         True
@@ -250,6 +252,29 @@ class InferOptions(PlanOptions):
     output: Annotated[Path | None, flag(OUTPUT, "PATH", "-o")] = None
     """Where the map goes: a name ending in .zarr is the map itself, any other a directory for it.
     If unset, SLIDE.zarr in the working directory."""
+
+    scheduler: Annotated[str | None, flag(CLUSTER, "ADDRESS")] = None
+    """Compute with the workers of the Dask scheduler at tcp://HOST:PORT or tls://HOST:PORT."""
+
+    scheduler_file: Annotated[Path | None, flag(CLUSTER, "FILE")] = None
+    """The same, with the address in a file that dask scheduler --scheduler-file wrote. If the file
+    is not there yet, it is waited for."""
+
+    tls_ca: Annotated[Path | None, flag(CLUSTER, "FILE")] = None
+    """Certificate (PEM) of the authority of a tls:// cluster. If unset, as Dask is configured."""
+
+    tls_cert: Annotated[Path | None, flag(CLUSTER, "FILE")] = None
+    """Certificate (PEM) to show to it."""
+
+    tls_key: Annotated[Path | None, flag(CLUSTER, "FILE")] = None
+    """That certificate's key (PEM). If unset, it is in the same file."""
+
+    insecure: Annotated[bool, switch(CLUSTER)] = False
+    """Speak to a scheduler on another host without TLS: whoever reaches it can run code on all of
+    its workers."""
+
+    dashboard: Annotated[bool, switch(CLUSTER)] = False
+    """Show Dask's dashboard of this run, to this machine only; needs bokeh."""
 
     resume: Annotated[bool, switch(OUTPUT)] = False
     """Only go on with an unfinished map, never begin one. The same command does so in any case."""

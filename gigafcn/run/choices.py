@@ -16,7 +16,8 @@ from gigafcn.errors import RunError, SlideError, UsageError
 from gigafcn.geometry import Box
 from gigafcn.model.loading import LoadedModel, load_model
 from gigafcn.plan.run_plan import Scaling
-from gigafcn.schedule.resources import available_memory
+from gigafcn.schedule.crew import MEMORY_SHARE
+from gigafcn.schedule.resources import available_memory, threads_per_worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MEMORY_SHARE = 0.5
-"""Part of the free memory that a run takes unless told otherwise."""
-
 
 def device(name: str) -> str:
     """A device that is there."""
@@ -46,6 +44,28 @@ def device(name: str) -> str:
     if name == "mps" and not torch.backends.mps.is_available():
         raise RunError("device mps: not available on this machine; use --device cpu")
     return name
+
+
+def work_device(options: Options) -> str:
+    """Device that tiles are computed on: of this process's machine, or of foreign workers."""
+    crew = options.crew
+    if crew is None:
+        return device(options.device)
+    if options.device == "auto":
+        return "cuda" if crew.gpus else "cpu"
+    if options.device.startswith("cuda") and not crew.gpus:
+        raise RunError(f"device {options.device}: a worker of the cluster sees no GPU")
+    return options.device
+
+
+def device_here(chosen: str) -> str:
+    """The run's device, or the CPU where only the workers have one."""
+    return chosen if chosen == "cpu" or torch.get_device_module(chosen).is_available() else "cpu"
+
+
+def threads(options: Options) -> int:
+    """Threads of each worker's arithmetic."""
+    return options.crew.threads if options.crew else threads_per_worker(options.workers or 1)
 
 
 def level(slide: Slide, level: int | None) -> int:
@@ -77,7 +97,9 @@ def output(model: LoadedModel, options: Options) -> str | int | None:
 
 
 def memory(options: Options) -> int:
-    """Bytes that the run may take."""
+    """Bytes that all workers together may take; with a foreign cluster the option is for each."""
+    if options.crew is not None:
+        return options.crew.count * (options.memory or options.crew.memory)
     return options.memory or int(available_memory() * MEMORY_SHARE)
 
 

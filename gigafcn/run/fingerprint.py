@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from gigafcn.run.request import Request
 
 NOT_OF_THE_MAP = frozenset(
-    {"allow_unexpected", "device", "memory", "sha256", "strict", "trust", "verify", "workers"}
+    {
+        "allow_unexpected",
+        "crew",
+        "device",
+        "memory",
+        "sha256",
+        "strict",
+        "trust",
+        "verify",
+        "workers",
+    }
 )
 """Options that do not shape the map."""
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import platform
 import time
 import uuid
 from dataclasses import dataclass, field, fields
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gigafcn.certificate.certificate import CLASSES
 from gigafcn.engine.precision import threads as torch_threads
 from gigafcn.errors import GigafcnError, RunError
 from gigafcn.geometry import Box
@@ -25,18 +22,20 @@ from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
 from gigafcn.run.places import picture_of, refuse_taken
 from gigafcn.run.request import Request, prepare, provenance
-from gigafcn.run.telling import described_mode, summary, window_certificate
+from gigafcn.run.telling import described_mode, map_certificate, summary, versions
 from gigafcn.run.verify import check_before_run
-from gigafcn.run.workplace import workplace
+from gigafcn.run.workplace import Place, arrived, workplace
 from gigafcn.schedule.driver import Outcome, run_pyramid, run_tiles
 from gigafcn.schedule.inbox import Inbox
 from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.schedule.run_folder import tile_piece
+from gigafcn.schedule.site import Site
 from gigafcn.slide.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distributed import Client
     from torch import nn
 
     from gigafcn.certificate.certificate import Certificate
@@ -48,7 +47,6 @@ log = logging.getLogger(__name__)
 THUMBNAIL_PX = 1600
 LISTED_TILES = 5
 CHECKING_THREADS = 4  # its images are small
-WRITTEN_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,14 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     region: tuple[int, int, int, int] | None = None,
     device: str = "auto",
     workers: int | None = None,
+    scheduler: str | None = None,
+    scheduler_file: str | Path | None = None,
+    client: Client | None = None,
+    insecure: bool = False,
+    tls_ca: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    dashboard: bool = False,
     level: int | None = None,
     channels: Sequence[int] | None = None,
     border: str | None = None,
@@ -159,13 +165,22 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     strip
         Rows of the map computed at one step within a tile, in px.
     memory
-        Bytes that the run may take; None is half of what is free.
+        Bytes that the run may take, each worker in a foreign cluster; None is half of what is free.
     region
         (y0, x0, y1, x1) in level-0 px: just that part, equal to the same part of the full map.
     device
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     workers
-        Local processes to start; None computes in this process.
+        Local processes to start; None is one per GPU if there are several, else this process.
+    scheduler, scheduler_file, client
+        Compute with the workers of a Dask cluster that is there already: its address, the file
+        that its scheduler wrote, or a ``distributed.Client``.
+    insecure
+        Speak to a scheduler on another host without TLS.
+    tls_ca, tls_cert, tls_key
+        PEM files for a scheduler at ``tls://``; None is Dask's configuration.
+    dashboard
+        Serve Dask's dashboard on this machine; its address is logged.
     level
         Pyramid level to read; None is 0.
     channels
@@ -221,20 +236,23 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     """
     given = locals()
     start = time.perf_counter()
-    options = Options(**{option.name: given[option.name] for option in fields(Options)})
-    request = prepare(source, model, options)
-    try:
-        refuse_taken(request.slide, Path(output))
-        checked = _checked(request)
-        with begun(request, Path(output), overwrite=overwrite, resume=bool(resume)) as run:
-            if run.finished is None:
-                return _run(run, checked, progress=progress, start=start)
-            return _found(run, run.finished, start)
-    finally:
-        request.slide.close()
+    options = Options(**{f.name: given[f.name] for f in fields(Options) if f.name in given})
+    site = Site(**{f.name: given[f.name] for f in fields(Site)})
+    with arrived(site, options) as (place, resolved):
+        request = prepare(source, model, resolved)
+        try:
+            refuse_taken(request.slide, Path(output))
+            checked = _checked(request)
+            with begun(request, Path(output), overwrite=overwrite, resume=bool(resume)) as run:
+                if run.finished is None:
+                    return _run(place, run, checked, progress=progress, start=start)
+                return _found(run, run.finished, start)
+        finally:
+            request.slide.close()
 
 
 def _run(
+    place: Place,
     begun: Begun,
     checked: Certificate | None,
     *,
@@ -248,12 +266,12 @@ def _run(
     run = uuid.uuid4().hex[:12]
     began = time.perf_counter()
     inbox = Inbox() if request.options.workers is None else None
-    with workplace(request, path, run, inbox) as client:
+    with workplace(place, request, path, run, inbox) as client:
         outcome = run_tiles(client, run, left, progress, inbox)
         _refuse_failures(outcome, len(boxes))
         # A shard made from a tile that had to be computed again is made again.
         run_pyramid(client, run, spec, plan.stored_tile, progress, () if left else begun.done)
-    certificate = _certificate(request, len(boxes), checked)
+    certificate = map_certificate(request, len(boxes), checked)
     seconds = time.perf_counter() - began
     found = gathered(plan, folder.receipts())
     _tell_failed(found.failed, strict=request.options.strict)
@@ -262,7 +280,7 @@ def _run(
         "fingerprint": begun.fingerprint,
         "certificate": certificate,
         "seconds": round(seconds, 3),
-        "versions": _versions(),
+        "versions": versions(),
     }
     with storing(path, spec, "the receipts"):
         folder.fold()
@@ -333,29 +351,6 @@ def _checked(request: Request) -> Certificate | None:
         return None
     with torch_threads(min(CHECKING_THREADS, threads_per_worker(1))):
         return check_before_run(request)
-
-
-def _certificate(request: Request, count: int, checked: Certificate | None) -> dict[str, Any]:
-    """Exactness class and what it rests on: every tile's window holds the need of its pixels."""
-    if request.plan.windows is not None:
-        return window_certificate(request, count)
-    exactness = "structural" if checked is None else checked.exactness
-    return {
-        "mode": "exact",
-        "class": exactness,
-        "meaning": CLASSES[exactness],
-        "tiles": count,
-        "ops": len(request.graph.nodes) - 1,
-        "halo": list(request.exact.halo),
-        "shift_invariant": request.exact.shift_invariant,
-        "precision": request.plan.precision,
-        "checks": None if checked is None else checked.to_json(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    names = ("gigafcn", "torch", "numpy", "zarr", "tifffile", "openslide-python", "distributed")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
 def _draw(request: Request, path: Path) -> None:

@@ -12,6 +12,8 @@ from gigafcn.plan.map_geometry import BORDERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gigafcn.schedule.crew import Crew
+
 Pair = tuple[int, int]
 MODES = ("exact", "blend", "patch")
 MODES_OF = {
@@ -63,6 +65,9 @@ class Options:
     patch: int | Pair | None = None
     output_stride: int | None = None
     verify: bool = True
+    crew: Crew | None = None
+    """What workers that somebody else started have; None for those of this machine."""
+
     strict: bool = False
 
     def __post_init__(self) -> None:

@@ -26,7 +26,6 @@ from gigafcn.run.classifiers import Classifier, as_classifier
 from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.windowed import ways_out, windowed
 from gigafcn.schedule.job import untouched_graph
-from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.slide.opening import Source, open_slide
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def prepare(source: Source, model: str | Path | nn.Module, options: Options) -> 
     UsageError
         If an option cannot be carried out.
     """
-    device = choices.device(options.device)
+    device = choices.work_device(options)
     slide = open_slide(source)
     try:
         return _prepared(slide, choices.model(model, options), options, device)
@@ -269,7 +268,7 @@ def _plan(
         period=demand.period,
         precision=options.precision,
         device=chosen.device,
-        threads=threads_per_worker(options.workers or 1),
+        threads=choices.threads(options),
         mode=options.mode,
         windows=chosen.windows,
         output=choices.output(model, options),

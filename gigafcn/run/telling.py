@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+from gigafcn.certificate.certificate import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gigafcn.certificate.certificate import Certificate
     from gigafcn.engine.tile import TileReceipt
     from gigafcn.run.request import Request
     from gigafcn.schedule.driver import Outcome
@@ -21,7 +26,7 @@ def described_mode(request: Request) -> str:
     return f"exact · halo {top}/{bottom}/{left}/{right} px"
 
 
-def window_certificate(request: Request, tiles: int) -> dict[str, Any]:
+def _window_certificate(request: Request, tiles: int) -> dict[str, Any]:
     """What a map of blend or patch is, for lack of a proof that it equals the whole run."""
     windows = request.plan.windows
     assert windows is not None
@@ -43,6 +48,30 @@ def window_certificate(request: Request, tiles: int) -> dict[str, Any]:
         "batch": windows.batch,
         "precision": request.plan.precision,
     }
+
+
+def map_certificate(request: Request, count: int, checked: Certificate | None) -> dict[str, Any]:
+    """Exactness class and what it rests on: every tile's window holds the need of its pixels."""
+    if request.plan.windows is not None:
+        return _window_certificate(request, count)
+    exactness = "structural" if checked is None else checked.exactness
+    return {
+        "mode": "exact",
+        "class": exactness,
+        "meaning": CLASSES[exactness],
+        "tiles": count,
+        "ops": len(request.graph.nodes) - 1,
+        "halo": list(request.exact.halo),
+        "shift_invariant": request.exact.shift_invariant,
+        "precision": request.plan.precision,
+        "checks": None if checked is None else checked.to_json(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed a map."""
+    names = ("gigafcn", "torch", "numpy", "zarr", "tifffile", "openslide-python", "distributed")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
 def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any]:

@@ -178,20 +178,19 @@ def check_before_run(request: Request) -> Certificate:
         If the module returns another shape than its graph says.
     """
     plan, footprint = request.plan, request.exact
+    where = choices.device_here(plan.device)
     fingerprint = graph_fingerprint(request.graph)
     key = cache_key(
-        fingerprint, source_fingerprint(), versions(), plan.precision, plan.device,
+        fingerprint, source_fingerprint(), versions(), plan.precision, where,
         footprint.channels, footprint.halo, footprint.halo_aligned, footprint.period,
     )  # fmt: skip
     known = read_cached(key)
     if known is not None:
         return replace(known, model=request.model.name)
-    pixels = 0.0 if plan.device != "cpu" else float(request.graph.need_box(plan.box).area)
+    pixels = 0.0 if where != "cpu" else float(request.graph.need_box(plan.box).area)
     form = short_form(plan.precision, pixels)
     with threads(min(MOST_THREADS, _idle_threads())):
-        found = examine(
-            footprint, request.model.name, form, device=plan.device, fingerprint=fingerprint
-        )
+        found = examine(footprint, request.model.name, form, device=where, fingerprint=fingerprint)
     found.require()
     log.debug("model %s checked in %.1f s: %s", found.model, found.seconds, found.summary)
     write_cached(key, found)
@@ -243,7 +242,7 @@ def _read(slide: Slide, level: int, box: Box) -> Pixels:
     inside = box.clip(shape)
     if inside.is_empty:
         raise SlideError(f"{slide.name} has no pixel: {shape[0]} x {shape[1]} px (y, x)")
-    pixels = slide.look(inside, level).pixels
+    pixels = slide.read(inside, level)
     beyond = [(0, want - have) for want, have in zip(box.shape, inside.shape, strict=True)]
     return np.pad(pixels, (*beyond, (0, 0)), mode="edge")
 

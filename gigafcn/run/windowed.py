@@ -75,7 +75,10 @@ def windowed(
     image = slide.levels[level].shape
     if options.mode == "patch":
         _patches(image, size, model, options, 1)  # what does not fit needs no model to say so
-    place = {"device": torch.device(device), "dtype": PRECISIONS[options.precision]}
+    place = {
+        "device": torch.device(choices.device_here(device)),
+        "dtype": PRECISIONS[options.precision],
+    }
     shape = (channels, *size)
     forward = tuned_forward(model.module, choices.output(model, options), shape, **place)
     probe = probed(forward, shape, _batches(options.batch, size, device), **place)

@@ -1,107 +1,136 @@
-"""Where the tiles of a run are computed: in this process or in others.
+"""Where the tiles of a run are computed: in this process, in others of this machine, or elsewhere.
 
-Other processes open slide and model themselves.  What exists only in memory is written into the
-run folder for them, and removed afterwards.
+Other processes open slide, model and map themselves, from what :mod:`gigafcn.run.lending` leaves
+for them.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import cloudpickle
-import numpy as np
 import torch
 
 from gigafcn.engine.allocation import keep_freed_memory, return_freed_memory
 from gigafcn.engine.precision import threads as torch_threads
-from gigafcn.errors import RunError
-from gigafcn.geometry import Box
-from gigafcn.schedule.cluster import local_client
-from gigafcn.schedule.job import PICKLED, Job, JobFiles, placed_graph
-from gigafcn.schedule.run_folder import folder_of
+from gigafcn.run.lending import handed_over
+from gigafcn.schedule.cluster import Equipment, local_client, visible_gpus
+from gigafcn.schedule.crew import foreign_crew
+from gigafcn.schedule.foreign import foreign_client, reports
+from gigafcn.schedule.job import Job, placed_graph
+from gigafcn.schedule.reach import check_reach
+from gigafcn.schedule.resources import available_memory
 from gigafcn.schedule.worker import JobPlugin, drop_job, hold_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from distributed import Client
 
+    from gigafcn.run.options import Options
     from gigafcn.run.request import Request
     from gigafcn.schedule.inbox import Inbox
+    from gigafcn.schedule.site import Site
     from gigafcn.slide.protocol import Slide
 
-WRITTEN_ROWS = 1024
-"""Of an array in memory at a time."""
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A site that can be worked at."""
+
+    site: Site
+    client: Client | None = None
+    """Of a cluster that somebody else started; one on this machine starts when the plan is made."""
 
 
 @contextmanager
-def workplace(request: Request, path: Path, run: str, inbox: Inbox | None) -> Iterator[Client]:
-    """A cluster whose workers hold the run's job; with an inbox, in this process."""
-    workers, threads = request.options.workers, request.plan.threads
-    if inbox is not None:
-        with torch_threads(threads), local_client(None, threads) as client:
-            model = request.forward or placed_graph(request.graph, request.plan)
-            stop = threading.Event()
-            keep_freed_memory()
-            hold_job(run, Job(request.plan, model, request.image, path, stop, inbox))
-            try:
-                yield client
-            finally:
-                stop.set()
-                drop_job(run)
-                return_freed_memory()
+def arrived(site: Site, options: Options) -> Iterator[tuple[Place, Options]]:
+    """The place of a run, and its options with the workers that are there.
+
+    Raises
+    ------
+    UsageError, RunError
+        If a foreign cluster may not or cannot be used.
+    """
+    if not site.is_foreign:
+        workers = site.workers if site.workers is not None else _one_per_gpu(options.device)
+        yield Place(replace(site, workers=workers)), replace(options, workers=workers)
         return
-    with _files(request, path) as files, local_client(workers, threads) as client:
-        plugin = JobPlugin(run, files, request.plan.to_json())
+    with foreign_client(site) as client:
+        crew = foreign_crew(reports(client, gpus=options.device not in ("cpu", "mps")))
+        yield Place(site, client), replace(options, workers=crew.count, crew=crew)
+
+
+def _one_per_gpu(device: str) -> int | None:
+    """A process for each GPU that this one sees, if there are several; else this process does."""
+    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return count if count > 1 else None
+
+
+@contextmanager
+def workplace(
+    place: Place, request: Request, path: Path, run: str, inbox: Inbox | None
+) -> Iterator[Client]:
+    """A cluster whose workers have the run's job; with an inbox, in this process."""
+    if inbox is not None:
+        with _in_this_process(place, request, path, run, inbox) as client:
+            yield client
+        return
+    with handed_over(request, path, run) as handover, _workers(place, request) as client:
+        if place.client is not None:
+            check_reach(client, handover)
+        plugin = JobPlugin(run, handover)
         client.register_plugin(plugin)
+        try:
+            yield client
+        finally:
+            if place.client is not None:
+                client.unregister_worker_plugin(plugin.name)
+
+
+@contextmanager
+def _in_this_process(
+    place: Place, request: Request, path: Path, run: str, inbox: Inbox
+) -> Iterator[Client]:
+    threads, dashboard = request.plan.threads, place.site.dashboard
+    with (
+        torch_threads(threads),
+        local_client(None, Equipment(threads), dashboard=dashboard) as client,
+    ):
+        model = request.forward or placed_graph(request.graph, request.plan)
+        stop = threading.Event()
+        keep_freed_memory()
+        hold_job(run, Job(request.plan, model, request.image, path, stop, inbox))
+        try:
+            yield client
+        finally:
+            stop.set()
+            drop_job(run)
+            return_freed_memory()
+
+
+@contextmanager
+def _workers(place: Place, request: Request) -> Iterator[Client]:
+    """The foreign cluster's client, or one of processes that are started now."""
+    if place.client is not None:
+        yield place.client
+        return
+    workers, device = place.site.workers, request.plan.device
+    assert workers is not None
+    equipment = Equipment(
+        threads=request.plan.threads,
+        # Pages of an array file that was written for them count as theirs.
+        memory=available_memory() // workers + _bytes_in_memory(request.slide),
+        gpus=visible_gpus(torch.cuda.device_count(), os.environ) if device == "cuda" else (),
+    )
+    with local_client(workers, equipment, dashboard=place.site.dashboard) as client:
         yield client
 
 
-@contextmanager
-def _files(request: Request, path: Path) -> Iterator[JobFiles]:
-    """Where other processes find slide and model; what is in memory is written for them."""
-    slide, model = request.slide.source, request.model.source
-    with TemporaryDirectory(prefix="files-", dir=folder_of(path)) as folder:
-        try:
-            if slide is None:
-                slide = f"{folder}/slide.npy"
-                _write_array(request.slide, slide)
-            if model is None or request.classifier is not None:
-                model = f"{folder}/model{PICKLED}"
-                torch.save(request.model.module, model, pickle_module=cloudpickle)
-        except (OSError, RuntimeError) as error:  # the latter is torch's for a full disk
-            raise RunError(
-                f"cannot write slide and model for the worker processes to {folder}: {error}"
-            ) from error
-        yield _job_files(request, str(path), slide, model)
-
-
-def _job_files(request: Request, store: str, slide: str, model: str) -> JobFiles:
-    options, own = request.options, model.endswith(PICKLED)
-    return JobFiles(
-        store,
-        slide,
-        model,
-        options.trust,
-        options.sha256,
-        options.allow_unexpected,
-        options.strict,
-        None if own else request.model.weights_hash(),
-    )
-
-
-def _write_array(slide: Slide, path: str) -> None:
-    """Write a slide in memory as an array file, some rows at a time."""
+def _bytes_in_memory(slide: Slide) -> int:
     height, width = slide.levels[0].shape
-    shape = (height, width, slide.channels)
-    descr = np.lib.format.dtype_to_descr(slide.dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": shape}
-    with Path(path).open("wb") as file:
-        np.lib.format.write_array_header_2_0(file, header)
-        for row in range(0, height, WRITTEN_ROWS):
-            rows = slide.read(Box(row, 0, min(row + WRITTEN_ROWS, height), width))
-            file.write(np.ascontiguousarray(rows).data)
+    return 0 if slide.source else height * width * slide.channels * slide.dtype.itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from torch import nn
 
 from gigafcn.engine.allocation import keep_freed_memory
 from gigafcn.engine.forward import Forward, tuned_forward
+from gigafcn.engine.packed import pack_convolutions
 from gigafcn.engine.pixels import PRECISIONS
-from gigafcn.engine.placing import placed_on
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.engine.tile import TileReceipt, compute_tile
 from gigafcn.engine.windows import compute_windows
 from gigafcn.errors import ModelError, NonLocalError
+from gigafcn.graph.fold import fold_norms
+from gigafcn.graph.model_graph import ModelGraph, to_device
 from gigafcn.graph.trace import trace
 from gigafcn.model.loading import load_model
 from gigafcn.output.disk import storing
@@ -29,38 +32,24 @@ from gigafcn.schedule.run_folder import Receipt, RunFolder, level_piece, tile_pi
 from gigafcn.slide.opening import open_slide
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from gigafcn.geometry import Box
-    from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.plan.map_geometry import MapGeometry
+    from gigafcn.schedule.handover import JobFiles
     from gigafcn.slide.protocol import Slide
 
 
 PICKLED = ".pickled-module"
 """Suffix of a module in memory that a run wrote for its workers; no user's file is read so."""
 
+MOST_MODULES = 2
+"""Kept by a process for later runs."""
 
-@dataclass(frozen=True, slots=True)
-class JobFiles:
-    """Where another process finds everything; plain strings, a few hundred bytes."""
+_MODULES: dict[str, nn.Module] = {}
+"""Loaded by this process, by what stands for them (JobFiles.key), the oldest first."""
 
-    store: str
-    slide: str
-    """Path or URL, or an ``.npy`` file that the run wrote beside its output."""
-
-    model: str
-    """What load_model takes, or a file that the run wrote beside its output (PICKLED)."""
-
-    trust: bool
-    sha256: str | None = None
-    allow_unexpected: bool = False
-    strict: bool = False
-    """Whether a tile fails where the slide cannot be read."""
-
-    weights: str | None = None
-    """Hash of the weights that the run was planned with; None for a file it wrote itself."""
+_LOADING = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -133,7 +122,9 @@ def untouched_graph(
 
 def placed_graph(graph: ModelGraph, plan: RunPlan) -> ModelGraph:
     """The graph as it runs: norms folded, on the plan's device and in its precision."""
-    return placed_on(graph, torch.device(plan.device), PRECISIONS[plan.precision])
+    folded = fold_norms(graph)
+    placed = to_device(folded, torch.device(plan.device), PRECISIONS[plan.precision])
+    return pack_convolutions(placed)
 
 
 def placed_forward(module: nn.Module, plan: RunPlan) -> Forward:
@@ -170,6 +161,18 @@ def _slide_of(source: str) -> Slide:
 
 
 def _module_of(files: JobFiles) -> nn.Module:
+    """The run's module, loaded once by a process for all runs that it stands in."""
+    with _LOADING:
+        module = _MODULES.pop(files.key, None)
+        if module is None:
+            module = _loaded_module(files)
+        _MODULES[files.key] = module
+        while len(_MODULES) > MOST_MODULES:
+            _MODULES.pop(next(iter(_MODULES)))
+    return module
+
+
+def _loaded_module(files: JobFiles) -> nn.Module:
     if files.model.endswith(PICKLED):
         # Written by this very run from a module its caller handed over in memory.
         module = torch.load(files.model, weights_only=False)

@@ -1,7 +1,8 @@
 """The worker's side: jobs by run id, the task functions, and reports of progress.
 
 Tasks carry a run id and a tile.  What the tile needs is in this process already: put there by the
-driver when it runs in the same process, else opened once from what a :class:`JobPlugin` told.
+driver when it runs in the same process, else opened as soon as a :class:`JobPlugin` told where it
+is, which Dask hands to workers that join later too.
 """
 
 from __future__ import annotations
@@ -9,57 +10,93 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import Future as Promise
 from typing import TYPE_CHECKING, Any
 
 from distributed import WorkerPlugin, get_worker
 
+from gigafcn.engine.precision import threads as torch_threads
 from gigafcn.geometry import Box
-from gigafcn.schedule.job import Job, JobFiles, open_job
+from gigafcn.schedule.job import Job, open_job
 
 if TYPE_CHECKING:
     from gigafcn.engine.tile import TileReceipt
+    from gigafcn.schedule.handover import Handover
 
 PROGRESS_TOPIC = "gigafcn-progress"
 REPORT_EVERY_S = 0.25
 
-_JOBS: dict[str, Job] = {}
-_OPENING: dict[str, tuple[JobFiles, dict[str, Any]]] = {}
-"""What jobs of this process are opened from, by run."""
+_JOBS: dict[str, _Opening] = {}
+_TURN = threading.Lock()
+"""One tile at a time: the plan's memory and threads are for one, however many Dask would start."""
 
 
-def _job(run: str) -> Job:
-    """The job of a run; opened by its first task, off the worker's event loop."""
-    if run not in _JOBS:
-        files, plan = _OPENING[run]
-        hold_job(run, open_job(files, plan, threading.Event()))
-    return _JOBS[run]
+class _Opening:
+    """A job that is opened by a thread of its own, off the worker's event loop."""
+
+    def __init__(self, handover: Handover) -> None:
+        self._handover = handover
+        self._stop = threading.Event()
+        self._job = self._begun()
+
+    def _begun(self) -> Promise[Job]:
+        promise: Promise[Job] = Promise()
+
+        def open_it() -> None:
+            try:
+                promise.set_result(open_job(*self._handover.read(), self._stop))
+            except BaseException as error:
+                promise.set_exception(error)
+
+        threading.Thread(target=open_it, name="gigafcn-opening", daemon=True).start()
+        return promise
+
+    def job(self) -> Job:
+        """The open job; what went wrong is raised, and tried again the next time."""
+        try:
+            return self._job.result()
+        except Exception:
+            self._job = self._begun()
+            raise
+
+    def close(self) -> None:
+        """Stop its tile at the next block."""
+        self._stop.set()
+
+
+class _Held(_Opening):
+    """A job that the driver, in this process, has open."""
+
+    def __init__(self, job: Job) -> None:
+        self._stop = job.stop
+        self._job = Promise()
+        self._job.set_result(job)
 
 
 def hold_job(run: str, job: Job) -> None:
     """Make a job known to tasks of this process."""
-    _JOBS[run] = job
+    _JOBS[run] = _Held(job)
 
 
 def drop_job(run: str) -> None:
     """Forget a job and stop its tile at the next block."""
-    _OPENING.pop(run, None)
-    job = _JOBS.pop(run, None)
-    if job is not None:
-        job.stop.set()
+    opening = _JOBS.pop(run, None)
+    if opening is not None:
+        opening.close()
 
 
 class JobPlugin(WorkerPlugin):
-    """Tells every worker process, also one that joins late, where a run's slide and model are."""
+    """Opens a run in every worker process, also in one that joins late."""
 
-    def __init__(self, run: str, files: JobFiles, plan: dict[str, Any]) -> None:
+    def __init__(self, run: str, handover: Handover) -> None:
         self.name = f"gigafcn-{run}"
-        self._run, self._files, self._plan = run, files, plan
+        self._run, self._handover = run, handover
 
     def setup(self, worker: Any) -> None:
-        """Note what the run's first task here will open."""
+        """Begin to open the run's slide, model and map."""
         # In a process of its own nobody reads what libraries log: errors travel to the driver.
         logging.getLogger().addHandler(logging.NullHandler())
-        _OPENING[self._run] = (self._files, self._plan)
+        _JOBS[self._run] = _Opening(self._handover)
 
     def teardown(self, worker: Any) -> None:
         """Forget the job."""
@@ -90,17 +127,18 @@ class _Reporter:
 
 def tile_task(run: str, tile: tuple[int, int, int, int]) -> TileReceipt:
     """Compute one tile of a run in this worker, or in the driver's thread if that is near."""
-    job, box = _job(run), Box(*tile)
+    job, box = _JOBS[run].job(), Box(*tile)
     inbox = job.inbox
     if inbox is not None:
         receipt: TileReceipt = inbox.run(lambda: job.compute(box, inbox.advance), job.stop)
         return receipt
     reporter = _Reporter(run)
-    receipt = job.compute(box, reporter.advance)
+    with _TURN, torch_threads(job.plan.threads):
+        receipt = job.compute(box, reporter.advance)
     reporter.flush()
     return receipt
 
 
 def pyramid_task(run: str, level: int, index: tuple[int, int]) -> None:
     """Build one shard of a coarser level in this worker."""
-    _job(run).coarsen(level, index)
+    _JOBS[run].job().coarsen(level, index)

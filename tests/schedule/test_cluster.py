@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import signal
 import threading
 from asyncio import Future
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gigafcn.schedule.cluster import local_client
+from gigafcn.schedule.cluster import Equipment, local_client, visible_gpus
 
 
 def environment() -> tuple[int, str | None, set[Any]]:
@@ -23,7 +24,7 @@ def environment() -> tuple[int, str | None, set[Any]]:
 
 
 def test_without_workers_tasks_run_in_this_process() -> None:
-    with local_client(None, 1) as client:
+    with local_client(None, Equipment()) as client:
         assert client.submit(os.getpid, pure=False).result() == os.getpid()
 
 
@@ -32,7 +33,7 @@ def test_a_worker_process_has_its_threads_and_leaves_stopping_to_the_driver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # would win
-    with local_client(1, 3) as client:
+    with local_client(1, Equipment(3)) as client:
         process, threads, held = client.submit(environment, pure=False).result()
     assert process != os.getpid()
     assert threads == "3"
@@ -48,20 +49,20 @@ def listening() -> list[str]:
 
 def test_a_run_in_this_process_opens_no_port() -> None:
     before = listening()
-    with local_client(None, 1):
+    with local_client(None, Equipment()):
         assert listening() == before
 
 
 @pytest.mark.dask
 def test_worker_processes_listen_on_this_machine_only() -> None:
-    with local_client(1, 1) as client:
+    with local_client(1, Equipment()) as client:
         assert set(client.submit(listening, pure=False).result()) == {"127.0.0.1"}
         assert set(listening()) == {"127.0.0.1"}
 
 
 def test_signals_reach_this_process_as_before() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    with local_client(None, 1):
+    with local_client(None, Equipment()):
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
@@ -70,7 +71,7 @@ def test_an_interrupt_while_the_cluster_starts_is_not_lost() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     signal.pthread_kill(threading.get_ident(), signal.SIGINT)
     try:
-        with pytest.raises(KeyboardInterrupt), local_client(None, 1):
+        with pytest.raises(KeyboardInterrupt), local_client(None, Equipment()):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -82,10 +83,44 @@ def test_what_distributed_forgets_when_its_loop_stops_is_not_printed(
     async def forget(error: Exception, loop: Any) -> None:
         Future(loop=loop).set_exception(error)
 
-    with caplog.at_level(logging.ERROR, "asyncio"), local_client(None, 1) as client:
+    with caplog.at_level(logging.ERROR, "asyncio"), local_client(None, Equipment()) as client:
         loop: Any = client.loop
         for error in (TimeoutError("Timeout"), ValueError("of ours")):
             client.sync(forget, error, loop.asyncio_loop)
         gc.collect()
     assert "of ours" in caplog.text
     assert "Timeout" not in caplog.text
+
+
+def gpus_of_process() -> str | None:
+    """The GPUs that whoever calls this sees."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.dask
+def test_each_worker_process_gets_a_gpu_of_its_own_and_a_limit_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f2a")
+    equipment = Equipment(memory=2**30, gpus=visible_gpus(2, os.environ))
+    with local_client(2, equipment) as client:
+        seen = client.run(gpus_of_process)
+        limits = {w["memory_limit"] for w in client.scheduler_info()["workers"].values()}
+    assert sorted(seen.values()) == ["3", "GPU-8f2a"]
+    assert limits == {2**30}
+
+
+def test_more_workers_than_gpus_share_them() -> None:
+    equipment = Equipment(gpus=("0", "1"))
+    found = [equipment.environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(4)]
+    assert found == ["0", "1", "0", "1"]
+
+
+def test_without_a_choice_of_gpus_the_environment_is_left_alone() -> None:
+    assert Equipment().environment(0) == {}
+
+
+def test_the_dashboard_is_for_this_machine_only(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), local_client(None, Equipment(), dashboard=True):
+        assert set(listening()) == {"127.0.0.1"}
+    assert re.search(r"dashboard: http://127.0.0.1:\d+/status", caplog.text)

@@ -6,7 +6,7 @@ import pickle
 import time
 
 from gigafcn.errors import StorageError
-from gigafcn.schedule.cluster import local_client
+from gigafcn.schedule.cluster import Equipment, local_client
 from gigafcn.schedule.driver import IN_FLIGHT_PER_WORKER, Meter, _windowed
 from gigafcn.schedule.inbox import Inbox
 
@@ -19,7 +19,7 @@ def brief(number: int) -> int:
 
 def test_only_a_few_tasks_are_in_flight_and_all_are_done() -> None:
     found, most = {}, 0
-    with local_client(None, 1) as client:
+    with local_client(None, Equipment()) as client:
         calls = ((number, brief, (number,)) for number in range(12))
         for key, future in _windowed(client, calls, Meter("compute", 12, 12, None), Inbox()):
             most = max(most, len(client.futures))

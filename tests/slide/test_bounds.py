@@ -9,8 +9,7 @@ import pytest
 import tifffile
 
 from gigafcn.errors import SlideError
-from gigafcn.slide.bounds import read_bounds
-from gigafcn.slide.traits import bounds_from
+from gigafcn.slide.bounds import bounds_from, read_bounds
 
 if TYPE_CHECKING:
     from pathlib import Path

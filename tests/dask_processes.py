@@ -1,0 +1,65 @@
+"""A Dask cluster as somebody else would start it: ``dask scheduler`` and ``dask worker``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+DASK = (sys.executable, "-m", "dask")
+QUIETLY = ("--no-dashboard",)
+
+
+def environment() -> dict[str, str]:
+    """Of a process that shall find this checkout's gigafcn."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@contextmanager
+def running(words: tuple[str, ...], folder: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of a command whose output goes to ``folder/name.log``; ended afterwards."""
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            words, cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def scheduler_words(file: Path, *more: str) -> tuple[str, ...]:
+    """Start a scheduler on loopback that writes its address to a file."""
+    where = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+    return (*DASK, "scheduler", *where, *QUIETLY, *more)
+
+
+def worker_words(file: Path, *more: str) -> tuple[str, ...]:
+    """Start a worker of one thread; without a nanny, to start sooner."""
+    where = ("--scheduler-file", str(file), "--host", "127.0.0.1")
+    return (*DASK, "worker", *where, "--nthreads", "1", "--no-nanny", *QUIETLY, *more)
+
+
+@contextmanager
+def cluster(folder: Path, workers: int, *more: str, protocol: str = "tcp") -> Iterator[Path]:
+    """A scheduler and workers; yields the scheduler's file."""
+    file = folder / "scheduler.json"
+    with ExitStack() as processes:
+        words = scheduler_words(file, "--protocol", protocol, *more)
+        processes.enter_context(running(words, folder, "scheduler"))
+        for number in range(workers):
+            words = worker_words(file, "--protocol", protocol, *more)
+            processes.enter_context(running(words, folder, f"worker-{number}"))
+        yield file
