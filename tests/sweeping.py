@@ -10,6 +10,7 @@ import torch
 
 from gigafcn.engine.packed import pack_convolutions
 from gigafcn.engine.sweep import Sweep
+from gigafcn.engine.upsampled import convolve_before_enlarging
 from gigafcn.geometry import Box, Span
 from gigafcn.graph.fold import fold_norms
 from gigafcn.graph.model_graph import ModelGraph, to_device
@@ -43,7 +44,10 @@ def placed(
     graph: ModelGraph, dtype: torch.dtype, *, fold: bool = True, pack: bool = True
 ) -> ModelGraph:
     """Graph ready to run on the CPU in one precision, by default as a run places it."""
-    ready = to_device(fold_norms(graph) if fold else graph, torch.device("cpu"), dtype)
+    ready = fold_norms(graph) if fold else graph
+    if pack and dtype == torch.float32:
+        ready = convolve_before_enlarging(ready)
+    ready = to_device(ready, torch.device("cpu"), dtype)
     return pack_convolutions(ready) if pack else ready
 
 

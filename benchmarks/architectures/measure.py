@@ -22,17 +22,17 @@ from benchmarks.architectures.far import far_pixels
 from benchmarks.architectures.poison import poison_axis
 from benchmarks.architectures.probe import probe
 from gigafcn.analysis import Footprint, analyze
-from gigafcn.engine.packed import pack_convolutions
+from gigafcn.engine.placing import placed_on
 from gigafcn.engine.sweep import Sweep
 from gigafcn.errors import GigafcnError
 from gigafcn.geometry import Box, Span
-from gigafcn.graph.fold import fold_norms
-from gigafcn.graph.model_graph import ModelGraph, to_device
 from gigafcn.plan.demand import cut
 from gigafcn.plan.sweep_plan import plan_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gigafcn.graph.model_graph import ModelGraph
 
 RUN_SECONDS = 4.0
 """Processor time that sweeps and whole runs on one image should take at most."""
@@ -144,8 +144,7 @@ def whole(model: nn.Module, image: Tensor) -> Tensor:
 
 def swept(graph: ModelGraph, image: Tensor, tile: tuple[int, int]) -> Tensor:
     """The map by sweeps, tile by tile, as ``infer`` computes it: norms folded, weights packed."""
-    device = torch.device("cpu")
-    placed = pack_convolutions(to_device(fold_norms(graph), device, image.dtype))
+    placed = placed_on(graph, torch.device("cpu"), image.dtype)
     result = image.new_full((1, graph.result.channels, *graph.result.grid), math.nan)
 
     def read(box: Box) -> Tensor:

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from gigafcn.engine.forward import Forward, placed_module
-from gigafcn.engine.packed import pack_convolutions
 from gigafcn.engine.pixels import PRECISIONS
+from gigafcn.engine.placing import placed_on
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.sweep import Sweep
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
-from gigafcn.graph.fold import fold_norms
-from gigafcn.graph.model_graph import to_device
 from gigafcn.plan.memory import sweep_bytes
 from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import tiles
@@ -159,7 +157,7 @@ def compare(
     pixels = window.pixels.to(device)
     own = _output(run, pixels.to(dtype), device)
     reference, name = _reference(run, pixels, own, precision, device)
-    placed = pack_convolutions(to_device(fold_norms(graph), device, dtype))
+    placed = placed_on(graph, device, dtype)
     swept, done = _swept(placed, pixels.to(dtype), until)
     largest = _finite_largest(reference)
     double = name == "module in fp64"

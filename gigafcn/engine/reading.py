@@ -51,13 +51,11 @@ class PaddedImage:
         inner = Box(
             int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
         )
-        if self.strict:
-            found = Reading(self.slide.read(inner, self.level))
-        else:
-            found = self.slide.look(inner, self.level)
+        every = self.channels == tuple(range(self.slide.channels))
+        found = self.slide.look(inner, self.level, None if every else self.channels)
+        if self.strict and found.failed:
+            self.slide.read(inner, self.level)  # raises, with the reason
         pixels, marks = found.pixels, found.marks
-        if self.channels != tuple(range(pixels.shape[2])):
-            pixels = pixels[:, :, list(self.channels)]
         if inner.shape == box.shape and rows[0] == inner.y0 and columns[0] == inner.x0:
             return Reading(pixels, marks, found.failed)
         where = np.ix_(rows - inner.y0, columns - inner.x0)

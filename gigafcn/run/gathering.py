@@ -52,7 +52,7 @@ def gathered(plan: RunPlan, receipts: Mapping[str, Receipt]) -> Gathered:
     Raises
     ------
     RunError
-        If nothing could be read, so that the map would be empty.
+        If no chunk could be computed.
     """
     status = empty_status(plan.spec)
     failed: set[Box] = set()
@@ -68,8 +68,8 @@ def gathered(plan: RunPlan, receipts: Mapping[str, Receipt]) -> Gathered:
             marks[name] += receipt.counts.get(name, 0)
     if (status == ChunkStatus.FAILED).any() and not (status == ChunkStatus.COMPUTED).any():
         raise RunError(
-            f"nothing of the image could be read, {regions(merged(failed))}; the file is damaged: "
-            f"copy or export it again"
+            f"every chunk of the map, {plan.spec.chunk} px a side, has px that could not be read, "
+            f"{regions(merged(failed))}; the file is damaged: copy or export it again"
         )
     return Gathered(status, merged(failed), marks)
 

@@ -242,7 +242,7 @@ def _read(slide: Slide, level: int, box: Box) -> Pixels:
     inside = box.clip(shape)
     if inside.is_empty:
         raise SlideError(f"{slide.name} has no pixel: {shape[0]} x {shape[1]} px (y, x)")
-    pixels = slide.read(inside, level)
+    pixels = slide.look(inside, level).pixels
     beyond = [(0, want - have) for want, have in zip(box.shape, inside.shape, strict=True)]
     return np.pad(pixels, (*beyond, (0, 0)), mode="edge")
 

@@ -13,14 +13,12 @@ from torch import nn
 
 from gigafcn.engine.allocation import keep_freed_memory
 from gigafcn.engine.forward import Forward, tuned_forward
-from gigafcn.engine.packed import pack_convolutions
 from gigafcn.engine.pixels import PRECISIONS
+from gigafcn.engine.placing import placed_on
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.engine.tile import TileReceipt, compute_tile
 from gigafcn.engine.windows import compute_windows
 from gigafcn.errors import ModelError, NonLocalError
-from gigafcn.graph.fold import fold_norms
-from gigafcn.graph.model_graph import ModelGraph, to_device
 from gigafcn.graph.trace import trace
 from gigafcn.model.loading import load_model
 from gigafcn.output.disk import storing
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gigafcn.geometry import Box
+    from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.schedule.handover import JobFiles
     from gigafcn.slide.protocol import Slide
@@ -122,9 +121,7 @@ def untouched_graph(
 
 def placed_graph(graph: ModelGraph, plan: RunPlan) -> ModelGraph:
     """The graph as it runs: norms folded, on the plan's device and in its precision."""
-    folded = fold_norms(graph)
-    placed = to_device(folded, torch.device(plan.device), PRECISIONS[plan.precision])
-    return pack_convolutions(placed)
+    return placed_on(graph, torch.device(plan.device), PRECISIONS[plan.precision])
 
 
 def placed_forward(module: nn.Module, plan: RunPlan) -> Forward:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gigafcn.errors import RunError, SlideError
-from gigafcn.slide.marks import Reading
+from gigafcn.slide.marks import Reading, with_no_data
 from gigafcn.slide.protocol import Level, Pixels, check_box, check_dtype, default_channel_names
+from gigafcn.slide.traits import Traits
 
 if TYPE_CHECKING:
     from gigafcn.geometry import Box
@@ -41,6 +42,7 @@ class ArraySlide:
         name: str = "slide",
         source: str | None = None,
         mpp: tuple[float, float] | None = None,
+        traits: Traits | None = None,
     ) -> None:
         check_dtype("the array", array.dtype)
         self._array: Pixels | None = _with_channels(array)
@@ -51,15 +53,19 @@ class ArraySlide:
         self.channel_names = default_channel_names(self.channels)
         self.dtype = array.dtype.newbyteorder("=")
         self.mpp = mpp
+        self.traits = Traits("array") if traits is None else traits
 
     def read(self, box: Box, level: int = 0) -> Pixels:
         """Copy the pixels of ``box``, (y, x, c)."""
         check_box(self.name, self.levels, box, level)
         return self._open_array()[box.y0 : box.y1, box.x0 : box.x1].astype(self.dtype, order="C")
 
-    def look(self, box: Box, level: int = 0) -> Reading:
-        """As :meth:`read`."""
-        return Reading(self.read(box, level))
+    def look(self, box: Box, level: int = 0, channels: tuple[int, ...] | None = None) -> Reading:
+        """As :meth:`read`, with 0 for what is not a number."""
+        pixels = self.read(box, level)
+        if channels is not None:
+            pixels = pixels[:, :, list(channels)]
+        return with_no_data(Reading(pixels), self.traits.no_data)
 
     def fingerprint(self) -> str:
         """SHA-256 of shape, type and every value."""

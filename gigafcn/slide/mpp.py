@@ -42,8 +42,10 @@ UM_PER_UNIT = {
 """Micrometres per length unit, keyed by lower-case name."""
 
 
-def parse_number(text: object) -> float | None:
+def parse_number(text: object, *, finite: bool = True) -> float | None:
     """Read a number that may have a decimal comma; None when it is none.
+
+    With ``finite`` false NaN and infinity are numbers too.
 
     Examples
     --------
@@ -54,7 +56,7 @@ def parse_number(text: object) -> float | None:
         value = float(str(text).strip().replace(",", "."))
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) or not finite else None
 
 
 def in_micrometres(text: object, unit: object) -> float | None:

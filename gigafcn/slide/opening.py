@@ -10,6 +10,7 @@ reason, before a model is loaded or an output touched.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,13 +22,15 @@ from gigafcn.errors import SlideError
 from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.openslide import OpenSlideSlide, detect_vendor
 from gigafcn.slide.picture import is_picture, open_picture
-from gigafcn.slide.protocol import Pixels, Slide
+from gigafcn.slide.protocol import Pixels, Slide, check_plane
 from gigafcn.slide.tiff import TiffSlide
 from gigafcn.slide.tiff_directory import check_tiff
 from gigafcn.slide.zarr import ZarrSlide, open_zarr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+log = logging.getLogger(__name__)
 
 Source: TypeAlias = str | os.PathLike[str] | Pixels | zarr.Array[Any] | zarr.Group | Slide
 """What :func:`open_slide` accepts."""
@@ -44,7 +47,7 @@ _MOST_TRIED = 16
 """Files of a directory that are shown to OpenSlide, which needs one of a DICOM slide's."""
 
 
-def open_slide(source: Source) -> Slide:
+def open_slide(source: Source, *, plane: Mapping[str, int] | None = None) -> Slide:
     """Open an image of any supported kind.
 
     Parameters
@@ -52,6 +55,8 @@ def open_slide(source: Source) -> Slide:
     source
         Path or URL, numpy array (y, x) or (y, x, c), Zarr array or OME-Zarr group, or a slide,
         which is returned as it is.
+    plane
+        Of a stack the index along each further axis, such as ``{"t": 0, "z": 2}``.
 
     Returns
     -------
@@ -62,21 +67,25 @@ def open_slide(source: Source) -> Slide:
     ------
     SlideError
         If it cannot be opened; the message says why and what to do.
+    UsageError
+        If it has no such plane.
 
     Examples
     --------
     >>> open_slide(np.zeros((64, 48, 3), np.uint8)).levels
     (Level(shape=(64, 48), downsample=(1.0, 1.0)),)
     """
+    plane = plane or {}
     if isinstance(source, np.ndarray):
+        check_plane("the array", plane, {})
         return ArraySlide(source)
     if isinstance(source, zarr.Array | zarr.Group):
-        return ZarrSlide(source)
+        return ZarrSlide(source, plane=plane)
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
         if "://" in text:
-            return open_zarr(text, name=_stem(text.rstrip("/").rsplit("/", 1)[-1]))
-        return _open_path(Path(text).expanduser())
+            return open_zarr(text, name=_stem(text.rstrip("/").rsplit("/", 1)[-1]), plane=plane)
+        return _open_path(Path(text).expanduser(), plane)
     if isinstance(source, Slide):
         return source
     raise SlideError(
@@ -85,44 +94,52 @@ def open_slide(source: Source) -> Slide:
     )
 
 
-def _open_path(path: Path) -> Slide:
+def _open_path(path: Path, plane: Mapping[str, int]) -> Slide:
     """Open a file or directory."""
     try:
         if path.is_dir():
-            return _open_directory(path)
+            return _open_directory(path, plane)
         if not path.exists():
             raise SlideError(f"{path}: no such file{_suggestion(path)}")
         with path.open("rb") as file:
             head = file.read(16)
-        return _open_file(path, head)
+        return _open_file(path, head, plane)
     except SlideError:
         raise
     except OSError as error:
         raise SlideError(f"{path} cannot be opened: {error.strerror or error}") from error
 
 
-def _open_file(path: Path, head: bytes) -> Slide:
+def _open_file(path: Path, head: bytes, plane: Mapping[str, int]) -> Slide:
     """Open a file by its first bytes."""
     name = _stem(path.name)
     is_tiff = head.startswith(_TIFF_HEADS)
     vendor = detect_vendor(path)
     if vendor is not None and vendor != "generic-tiff":
+        check_plane(str(path), plane, {})
         if is_tiff:
-            check_tiff(path)
+            _tell_missing(path, check_tiff(path))
         return OpenSlideSlide(path, name=name)
     if is_tiff:
-        return TiffSlide(path, name=name)
+        return TiffSlide(path, name=name, plane=plane)
+    check_plane(str(path), plane, {})
     if is_picture(head):
         return open_picture(path, name=name)
     what = "is empty" if not head else "is not an image that gigafcn knows"
     raise SlideError(f"{path} {what}; it reads {READABLE}")
 
 
-def _open_directory(path: Path) -> Slide:
+def _tell_missing(path: Path, missing: int) -> None:
+    if missing:
+        log.warning("%s is truncated: %d bytes or more are missing", path, missing)
+
+
+def _open_directory(path: Path, plane: Mapping[str, int]) -> Slide:
     """Open a Zarr store, or a directory with the files of one slide."""
     name = _stem(path.resolve().name)
     if any((path / file).is_file() for file in _ZARR_FILES):
-        return open_zarr(str(path), name=name)
+        return open_zarr(str(path), name=name, plane=plane)
+    check_plane(str(path), plane, {})
     files = sorted(child for child in path.iterdir() if child.is_file())[:_MOST_TRIED]
     for file in files:
         if detect_vendor(file) == "dicom":

@@ -19,6 +19,7 @@ from gigafcn.errors import SlideError
 from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.protocol import cause
 from gigafcn.slide.tiff_directory import RATIO_LIMIT
+from gigafcn.slide.traits import Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,8 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, image)
                 pixels = _pixels(path, image)
+                profile = "icc_profile" in image.info
+                kind = f"picture {str(image.format).lower()}"
     except SlideError:
         raise
     # Pillow raises OSError, SyntaxError, ValueError and others on damaged files
@@ -66,7 +69,9 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
         raise SlideError(
             f"{path} cannot be read as a picture: {cause(error)}; copy or export it again"
         ) from error
-    return ArraySlide(pixels, name=path.stem if name is None else name, source=str(path))
+    name = path.stem if name is None else name
+    traits = Traits(kind, icc_profile=profile)
+    return ArraySlide(pixels, name=name, source=str(path), traits=traits)
 
 
 def _check_size(path: Path, image: Image.Image) -> None:

@@ -16,8 +16,11 @@ import numpy as np
 from gigafcn.errors import SlideError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gigafcn.geometry import Box
     from gigafcn.slide.marks import Reading
+    from gigafcn.slide.traits import Traits
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 """An array of pixels, (y, x, c) unless said otherwise."""
@@ -73,12 +76,18 @@ class Slide(Protocol):
     mpp: tuple[float, float] | None
     """Micrometres per px at level 0, (y, x); None when unknown or implausible."""
 
+    traits: Traits
+    """What the slide says of itself beside its pixels."""
+
     def read(self, box: Box, level: int = 0) -> Pixels:
         """Pixels of exactly ``box``, (y, x, c), in px of ``level``; the caller owns the array."""
         ...
 
-    def look(self, box: Box, level: int = 0) -> Reading:
-        """As :meth:`read`, but what cannot be read is marked instead of raising."""
+    def look(self, box: Box, level: int = 0, channels: tuple[int, ...] | None = None) -> Reading:
+        """Pixels fit to be computed with, of some channels in their order or of all.
+
+        What cannot be read is marked instead of raising, and what is not a number is 0.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -108,6 +117,28 @@ def check_box(name: str, levels: tuple[Level, ...], box: Box, level: int) -> Non
             f"box {tuple(box)} (y0, x0, y1, x1) is not inside level {level} of slide {name!r}, "
             f"which is {height} x {width} px (y, x)"
         )
+
+
+def check_plane(name: str, asked: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    """Refuse planes that an image does not have; an axis it has not counts as one plane.
+
+    Parameters
+    ----------
+    asked, sizes
+        Index and number of planes along axes by their lower-case names.
+
+    Raises
+    ------
+    UsageError
+        Naming the axis and how many planes there are.
+    """
+    for axis, index in asked.items():
+        size = sizes.get(axis, 1)
+        if axis in ("y", "x", "s") or not 0 <= index < size:
+            known = ", ".join(f"{a}: {n}" for a, n in sizes.items()) or "none"
+            raise UsageError(
+                f"{name} has no plane {axis}={index}; planes by axis beside y and x: {known}"
+            )
 
 
 def default_channel_names(channels: int) -> tuple[str, ...]:

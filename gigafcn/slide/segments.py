@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from gigafcn.geometry import Span
-    from gigafcn.slide.protocol import Pixels
 
 CACHE_BYTES = 32 << 20
 """Decoded bytes kept per slide: a row of 256 px RGB tiles 43 000 px wide."""
@@ -25,7 +24,19 @@ SEGMENT_LIMIT_BYTES = 1 << 30
 """Largest segment that is decoded; a segment is decoded as a whole, so this bounds memory."""
 
 
-class SegmentCache:
+class _Sized(Protocol):
+    """What knows its size."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes."""
+        ...
+
+
+S = TypeVar("S", bound=_Sized)
+
+
+class SegmentCache(Generic[S]):
     """Decoded segments of one slide, shared by its readers; all methods are thread-safe."""
 
     def __init__(self, capacity_bytes: int = CACHE_BYTES) -> None:
@@ -34,7 +45,7 @@ class SegmentCache:
         """Segments put in so far, which is how many were decoded."""
         self._floor_bytes = 0
         self._held_bytes = 0
-        self._segments: OrderedDict[Hashable, Pixels] = OrderedDict()
+        self._segments: OrderedDict[Hashable, S] = OrderedDict()
         self._lock = threading.Lock()
 
     def reserve(self, row_bytes: int) -> None:
@@ -42,7 +53,7 @@ class SegmentCache:
         with self._lock:
             self._floor_bytes = row_bytes
 
-    def get(self, key: Hashable) -> Pixels | None:
+    def get(self, key: Hashable) -> S | None:
         """Return the decoded segment, or None when it must be decoded (again)."""
         with self._lock:
             segment = self._segments.get(key)
@@ -50,7 +61,7 @@ class SegmentCache:
                 self._segments.move_to_end(key)
             return segment
 
-    def put(self, key: Hashable, segment: Pixels) -> None:
+    def put(self, key: Hashable, segment: S) -> None:
         """Keep a decoded segment and forget the oldest ones beyond the capacity."""
         with self._lock:
             self.decoded += 1

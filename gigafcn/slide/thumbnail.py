@@ -4,7 +4,7 @@ Of a part nothing else is read.  The coarsest level that is still as large as wa
 when none is) is reduced by a whole factor: each pixel of the thumbnail is the mean of a block.  The
 level is read in bands of whole blocks, so memory is bounded however large the slide.  Of more than
 2^28 px only some rows of each block are read: enough for a first look, and much faster where rows
-can be read apart.
+can be read apart.  What cannot be read is shown as the slide's background.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _block_means(slide: Slide, level: int, band: Box, block: tuple[int, int]) ->
     step = columns * max(1, _BAND_BYTES // (row_bytes * columns))
     pieces = []
     for x in range(band.x0, band.x1, step):
-        pixels = slide.read(band._replace(x0=x, x1=min(x + step, band.x1)), level)
+        pixels = slide.look(band._replace(x0=x, x1=min(x + step, band.x1)), level).pixels
         sums = np.add.reduceat(pixels.astype(np.float32), range(0, pixels.shape[0], rows), axis=0)
         sums = np.add.reduceat(sums, range(0, pixels.shape[1], columns), axis=1)
         pieces.append(

@@ -1,6 +1,6 @@
 """How a TIFF is read: generic, BigTIFF, OME-TIFF, ImageJ, tiled or stripped.
 
-The file is checked byte for byte before tifffile sees it (:mod:`tiff_directory`).  tifffile then
+The file's directories are checked before tifffile sees it (:mod:`tiff_directory`).  tifffile then
 parses it once, in the opening thread, into planes that know where their segments are and how to
 decode them; tifffile's handle, which no two threads may use, is closed again.  Reading needs only
 positioned reads of the file and pure decoders, so a slide serves any number of threads.
@@ -11,7 +11,9 @@ colour profile.  JPEG in YCbCr becomes RGB.
 
 from __future__ import annotations
 
+import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,30 +22,42 @@ from tifffile import TiffFile
 
 from gigafcn.errors import RunError, SlideError
 from gigafcn.slide.fingerprint import hash_file
-from gigafcn.slide.marks import Reading
+from gigafcn.slide.marks import Holes, Reading, with_no_data
 from gigafcn.slide.protocol import Level, Pixels, cause, check_box, downsample_of
 from gigafcn.slide.segments import SegmentCache
 from gigafcn.slide.tiff_directory import check_tiff
-from gigafcn.slide.tiff_metadata import tiff_channel_names, tiff_mpp
-from gigafcn.slide.tiff_plane import ByteSource, Plane, RawPlane, Segments
-from gigafcn.slide.tiff_series import choose_series, coarser_series, image_shape, planes_of
+from gigafcn.slide.tiff_metadata import tiff_channel_names, tiff_mpp, tiff_traits
+from gigafcn.slide.tiff_plane import ByteSource, Plane, Segments
+from gigafcn.slide.tiff_series import (
+    choose_plane,
+    choose_series,
+    coarser_series,
+    image_shape,
+    planes_of,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tifffile import TiffPageSeries
 
     from gigafcn.geometry import Box
+
+log = logging.getLogger(__name__)
 
 
 class TiffSlide:
     """A TIFF file of one 2-D image, with the levels of its pyramid."""
 
-    def __init__(self, path: Path, *, name: str | None = None) -> None:
-        check_tiff(path)
+    def __init__(
+        self, path: Path, *, name: str | None = None, plane: Mapping[str, int] | None = None
+    ) -> None:
+        missing = check_tiff(path)
         self.name = path.stem if name is None else name
         self.source: str | None = str(path)
         try:
             with TiffFile(path, _multifile=False) as tif:
-                self._parse(tif)
+                self._parse(tif, plane or {})
         except SlideError:
             raise
         # tifffile raises errors of many kinds on damaged files
@@ -51,51 +65,58 @@ class TiffSlide:
             raise SlideError(
                 f"{path} cannot be opened as a TIFF: {cause(error)}; export it again"
             ) from error
-        self._check_raw_planes(path)
+        self._check_end(path, missing)
         self._bytes: ByteSource | None = ByteSource(path)
-        self.cache = SegmentCache()
+        self.cache: SegmentCache[Pixels] = SegmentCache()
 
-    def _parse(self, tif: TiffFile) -> None:
+    def _parse(self, tif: TiffFile, plane: Mapping[str, int]) -> None:
         """Take what reading needs from the open file."""
         series = choose_series(tif, str(self.source))
-        base, planes = image_shape(series), planes_of(series, str(self.source))
+        chosen = choose_plane(series, plane, str(self.source), named=tif.is_ome)
+        base, planes = image_shape(series), planes_of(series, chosen, str(self.source))
         assert series.keyframe.dtype is not None
         self.channels = sum(plane.samples for plane in planes)
         self.dtype = series.keyframe.dtype.newbyteorder("=")
-        self.mpp = tiff_mpp(tif, series)
+        self.traits = tiff_traits(tif, series, planes, chosen)
+        geo = self.traits.geo
+        self.mpp = tiff_mpp(tif, series) if geo is None else geo.px_um
         self.channel_names = tiff_channel_names(tif, series, self.channels)
         levels, self._planes = [Level(base, (1.0, 1.0))], [planes]
         for coarser in coarser_series(tif, series):
             shape = image_shape(coarser)
-            if not self._is_level(coarser, levels[-1].shape):
+            if not self._is_level(coarser, levels[-1].shape, series):
                 continue
             levels.append(Level(shape, downsample_of(base, shape)))
-            self._planes.append(planes_of(coarser, str(self.source)))
+            self._planes.append(planes_of(coarser, chosen, str(self.source)))
         self.levels = tuple(levels)
 
-    def _is_level(self, series: TiffPageSeries, above: tuple[int, int]) -> bool:
+    def _is_level(
+        self, series: TiffPageSeries, above: tuple[int, int], base: TiffPageSeries
+    ) -> bool:
         """Whether a series continues the pyramid: smaller, with the same kind of pixels."""
         shape, keyframe = image_shape(series), series.keyframe
-        values = math.prod(int(size) for size in series.get_shape(False))
+        values, of_base = (math.prod(map(int, s.get_shape(False))) for s in (series, base))
         return (
             keyframe.dtype is not None
             and keyframe.dtype == self.dtype
-            and values == math.prod(shape) * self.channels
+            and values * math.prod(image_shape(base)) == of_base * math.prod(shape)
             and shape[0] <= above[0]
             and shape[1] <= above[1]
             and shape != above
         )
 
-    def _check_raw_planes(self, path: Path) -> None:
-        """Refuse uncompressed pixels that end beyond the file."""
+    def _check_end(self, path: Path, missing: int) -> None:
+        """Say that a file was cut short; refuse it if nothing of its pixels is left."""
+        if not missing:
+            return
+        self.traits = replace(self.traits, missing_bytes=missing)
         size = path.stat().st_size
-        raw = (p for planes in self._planes for p in planes if isinstance(p, RawPlane))
-        needed = max((plane.end for plane in raw), default=0)
-        if needed > size:
+        if not any(plane.some_within(size) for plane in self._planes[0]):
             raise SlideError(
-                f"{path} is truncated: its pixels end at byte {needed} but it has only {size}, "
-                f"so {needed - size} bytes are missing; copy or export the file again"
+                f"{path} is truncated: {missing} bytes or more are missing, and with them all of "
+                f"its pixels; copy or export the file again"
             )
+        log.warning("%s is truncated: %d bytes or more are missing", path, missing)
 
     def read(self, box: Box, level: int = 0) -> Pixels:
         """Pixels of ``box`` at ``level``, (y, x, c).
@@ -105,31 +126,55 @@ class TiffSlide:
         RunError
             If the file cannot be read or a segment cannot be decoded.
         """
+        out, holes = self._filled(box, level, None)
+        if holes.failed:
+            raise RunError(
+                f"cannot read {self.source}, level {level}, box {tuple(box)} (y0, x0, y1, x1): "
+                f"{holes.reason}; the file is damaged there"
+            )
+        return out
+
+    def look(self, box: Box, level: int = 0, channels: tuple[int, ...] | None = None) -> Reading:
+        """As :meth:`read`, with what is absent or cannot be read marked."""
+        out, holes = self._filled(box, level, channels)
+        reading = Reading(out, holes.marks, tuple(sorted(holes.failed)))
+        return with_no_data(reading, self.traits.no_data)
+
+    def _filled(
+        self, box: Box, level: int, channels: tuple[int, ...] | None
+    ) -> tuple[Pixels, Holes]:
+        """Pixels of some channels, or of all; planes without such a channel are not read."""
         check_box(self.name, self.levels, box, level)
         if self._bytes is None:
             raise RunError(f"slide {self.source} is closed; open it again to read from it")
-        out = np.empty((*box.shape, self.channels), self.dtype)
-        if box.is_empty:
-            return out
         planes: tuple[Plane, ...] = self._planes[level]
+        wanted = tuple(range(self.channels)) if channels is None else channels
+        out, holes = np.empty((*box.shape, len(wanted)), self.dtype), Holes(box)
+        if box.is_empty:
+            return out, holes
         self.cache.reserve(sum(plane.row_bytes(box) for plane in planes))
         first = 0
-        try:
-            for number, plane in enumerate(planes):
-                target = out[:, :, first : first + plane.samples]
-                plane.read_into(target, box, self._bytes, Segments(self.cache, (level, number)))
-                first += plane.samples
-        # codecs raise errors of many kinds
-        except Exception as error:
-            raise RunError(
-                f"cannot read {self.source}, level {level}, box {tuple(box)} (y0, x0, y1, x1): "
-                f"{cause(error)}; the file is damaged there"
-            ) from error
-        return out
-
-    def look(self, box: Box, level: int = 0) -> Reading:
-        """As :meth:`read`."""
-        return Reading(self.read(box, level))
+        for number, plane in enumerate(planes):
+            own = range(first, first + plane.samples)
+            first += plane.samples
+            places = [place for place, channel in enumerate(wanted) if channel in own]
+            if not places:
+                continue
+            whole = wanted[places[0] : places[-1] + 1] == tuple(own)
+            target = out[:, :, places[0] : places[-1] + 1]
+            if not whole:
+                target = np.empty((*box.shape, plane.samples), self.dtype)
+            segments = Segments(self.cache, (level, number))
+            try:
+                plane.read_into(target, box, self._bytes, segments, holes)
+            except (OSError, EOFError) as error:
+                raise RunError(
+                    f"cannot read {self.source}, level {level}, box {tuple(box)} "
+                    f"(y0, x0, y1, x1): {cause(error)}; try again"
+                ) from error
+            if not whole:
+                out[:, :, places] = target[:, :, [wanted[place] - own.start for place in places]]
+        return out, holes
 
     def fingerprint(self) -> str:
         """SHA-256 of the file, sampled when it is large."""

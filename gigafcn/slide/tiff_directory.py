@@ -1,9 +1,9 @@
 """Whether all bytes are there that a TIFF refers to, and what it declares is believable.
 
-A plain walk over the image file directories, before any library sees the file: every directory,
-table and stored segment must end within the file (else it is truncated, and the message says how
-many bytes are missing), and every page must list as many segments as its size needs.  Nothing is
-decoded and nothing larger than the file's own tables is allocated.
+A plain walk over the image file directories, before any library sees the file: the first directory
+with its tables must end within the file, and every page must list as many segments as its size
+needs.  A file that is cut off behind that has pixels left to read; how many bytes it lacks is said.
+Nothing is decoded and nothing larger than the file's own tables is allocated.
 
 What is counted against the limit of 10 000 : 1.  A page's decoded bytes are compared with its
 stored bytes over the segments that are stored: segments with byte count 0 are legitimately absent
@@ -150,13 +150,13 @@ class _Walk:
         return self.bytes_at(struct.unpack(layout.offset, inline)[0], size)
 
 
-def check_tiff(path: Path) -> None:
-    """Refuse a TIFF that is truncated or declares absurd pages.
+def check_tiff(path: Path) -> int:
+    """Bytes that a TIFF refers to beyond its end; 0 for a whole one.
 
     Raises
     ------
     SlideError
-        Saying how many bytes are missing, or which page declares what.
+        If not even the first directory is there, or a page declares what cannot be.
     """
     with path.open("rb") as file:
         walk = _Walk(path, file)
@@ -164,19 +164,20 @@ def check_tiff(path: Path) -> None:
         try:
             for tags in walk.directories():
                 if walk.is_ndpi and walk.size >= 1 << 32:
-                    return
+                    return 0
                 directories.append(tags)
                 walk.needed = max(walk.needed, _last_byte(tags))
         except _Incomplete:
             pass
     for index, tags in enumerate(directories):
         _check_page(path, index, tags, walk.size)
-    if walk.needed > walk.size:
+    missing = max(0, walk.needed - walk.size)
+    if missing and not directories:
         raise SlideError(
             f"{path} is truncated: it refers to bytes up to {walk.needed} but has only "
-            f"{walk.size}, so {walk.needed - walk.size} bytes or more are missing; "
-            f"copy or export the file again"
+            f"{walk.size}, so {missing} bytes or more are missing; copy or export the file again"
         )
+    return missing
 
 
 def _segments(tags: Tags) -> tuple[Numbers, Numbers] | None:

@@ -1,4 +1,4 @@
-"""What a TIFF says about its pixel size and channels.
+"""What a TIFF says about its pixel size and channels, and what else it says of itself.
 
 In this order: OME-XML, ImageJ's unit, Aperio's ``MPP =``, the resolution tags.  A value outside
 the plausible range counts as not said, and the next place is asked.  Names of channels come from
@@ -11,13 +11,22 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from gigafcn.slide.georeference import TAGS, georeference
 from gigafcn.slide.mpp import in_micrometres, parse_number, plausible_mpp
 from gigafcn.slide.protocol import default_channel_names
+from gigafcn.slide.tiff_plane import SegmentPlane
+from gigafcn.slide.tiff_series import no_data_of
+from gigafcn.slide.traits import Traits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
+    from gigafcn.slide.tiff_plane import Plane
+
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_ICC_PROFILE = 34675
 _UNITS = {2: "inch", 3: "cm"}
 _APERIO_MPP = re.compile(r"\bMPP\s*=\s*([0-9]+(?:[.,][0-9]+)?)")
 
@@ -30,6 +39,23 @@ def tiff_mpp(tif: TiffFile, series: TiffPageSeries) -> tuple[float, float] | Non
         or _imagej_mpp(tif, page)
         or _aperio_mpp(page)
         or _resolution_mpp(page, _UNITS.get(int(page.tags.valueof(_RESOLUTION_UNIT, 2))))
+    )
+
+
+def tiff_traits(
+    tif: TiffFile, series: TiffPageSeries, planes: Sequence[Plane], chosen: Mapping[str, int]
+) -> Traits:
+    """What the file says beside pixels, sizes and names."""
+    page = series.keyframe
+    absent = planes[0].absent_count if isinstance(planes[0], SegmentPlane) else 0
+    kind = "bigtiff" if tif.is_bigtiff else "tiff"
+    return Traits(
+        f"{kind} {series.kind}",
+        icc_profile=_ICC_PROFILE in page.tags,
+        geo=georeference({code: page.tags.valueof(code) for code in TAGS}),
+        no_data=no_data_of(page),
+        absent_tiles=absent,
+        plane=tuple((axis.lower(), index) for axis, index in chosen.items()),
     )
 
 

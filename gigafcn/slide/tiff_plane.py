@@ -5,7 +5,10 @@ level's whole size.  Uncompressed contiguous planes are read row by row straight
 a single strip as large as the slide costs no more than its part.  All others are a grid of
 segments (tiles or strips): those that meet the box are read, decoded by tifffile's decoder for the
 page and kept in the cache; the others are never touched.  Segments that are absent from the file
-(offset or byte count 0) hold the page's "no data" value, which is 0 unless GDAL's tag says so.
+(offset or byte count 0) hold the page's fill: GDAL's "no data" value, white in pictures, else 0.
+
+A segment that cannot be decoded, or that lies beyond the end of a file that was cut short, does not
+keep the others from being read: the caller's :class:`Holes` take note of it.
 
 Planes hold no file handle, and decoders are pure functions, so any thread may use them.
 """
@@ -23,12 +26,14 @@ import numpy as np
 
 from gigafcn.geometry import Box
 from gigafcn.slide.codestream import declared_shape
+from gigafcn.slide.marks import Mark, is_of_the_system
 from gigafcn.slide.segments import SegmentCache, meeting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gigafcn.slide.marks import Holes
     from gigafcn.slide.protocol import Pixels
 
 _ROWS_BYTES = 16 << 20
@@ -45,6 +50,7 @@ class ByteSource:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb", buffering=0)
+        self.size = path.stat().st_size
         # A forgotten slide closes its file when it is collected, as OpenSlide's handles do.
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
@@ -95,6 +101,9 @@ class RawPlane:
     offset: int
     """First byte in the file."""
 
+    blank: float = 0
+    """Value of px that cannot be read."""
+
     @property
     def end(self) -> int:
         """Byte after the last one."""
@@ -104,12 +113,26 @@ class RawPlane:
     def _pixel_bytes(self) -> int:
         return self.samples * self.dtype.itemsize
 
+    def some_within(self, size: int) -> bool:
+        """Whether a file of so many bytes holds a row."""
+        return size >= self.offset + self.shape[1] * self._pixel_bytes
+
     def row_bytes(self, box: Box) -> int:
         """Bytes of cache that a sweep over ``box`` needs: none, rows are read as they are."""
         return 0
 
-    def read_into(self, out: Pixels, box: Box, source: ByteSource, cache: Segments) -> None:
-        """Fill ``out`` (y, x, c) with ``box``."""
+    def read_into(
+        self, out: Pixels, box: Box, source: ByteSource, cache: Segments, holes: Holes
+    ) -> None:
+        """Fill ``out`` (y, x, c) with ``box``, as far as the file reaches."""
+        there = max(0, source.size - self.offset) // (self.shape[1] * self._pixel_bytes)
+        if there < self.shape[0]:
+            missing = Box(there, 0, *self.shape)
+            if not missing.intersect(box).is_empty:
+                error = EOFError(f"the file ends {self.end - source.size} bytes early")
+                holes.fail(missing, error)
+                out[max(0, there - box.y0) :] = self.blank
+                box = box._replace(y1=max(box.y0, min(box.y1, there)))
         width = self.shape[1]
         if 2 * box.x.size < width:
             for y in range(box.y0, box.y1):
@@ -156,6 +179,22 @@ class SegmentPlane:
     fill: float
     """Value of absent segments."""
 
+    absent: Mark
+    """What absent segments are."""
+
+    blank: float = 0
+    """Value of px that cannot be read."""
+
+    @property
+    def absent_count(self) -> int:
+        """Segments that the file leaves out."""
+        return int(((self.counts == 0) | (self.offsets == 0)).sum())
+
+    def some_within(self, size: int) -> bool:
+        """Whether a file of so many bytes holds any segment, or all are absent."""
+        stored = (self.counts > 0) & (self.offsets > 0)
+        return not stored.any() or bool((stored & (self.offsets + self.counts <= size)).any())
+
     @property
     def segment_bytes(self) -> int:
         """Decoded bytes of one segment."""
@@ -165,7 +204,9 @@ class SegmentPlane:
         """Decoded bytes of one row of segments under ``box``."""
         return len(meeting(box.x, self.segment[1])) * self.segment_bytes
 
-    def read_into(self, out: Pixels, box: Box, source: ByteSource, cache: Segments) -> None:
+    def read_into(
+        self, out: Pixels, box: Box, source: ByteSource, cache: Segments, holes: Holes
+    ) -> None:
         """Fill ``out`` (y, x, c) with ``box``, decoding only what meets it."""
         height, width = self.segment
         across = -(-self.shape[1] // width)
@@ -177,8 +218,16 @@ class SegmentPlane:
                 target = out[part.relative_to(box)]
                 if self.counts[index] == 0 or self.offsets[index] == 0:
                     target[...] = self.fill
-                else:
+                    holes.add(whole, self.absent)
+                    continue
+                try:
                     target[...] = self._segment(index, source, cache)[part.relative_to(whole)]
+                # codecs raise errors of many kinds
+                except Exception as error:
+                    if is_of_the_system(error):
+                        raise
+                    target[...] = self.blank
+                    holes.fail(whole.clip(self.shape), error)
 
     def _segment(self, index: int, source: ByteSource, cache: Segments) -> Pixels:
         """Decoded segment, from the cache if it is there."""
@@ -200,7 +249,7 @@ class SegmentPlane:
 class Segments:
     """The part of a slide's cache that belongs to one plane."""
 
-    cache: SegmentCache
+    cache: SegmentCache[Pixels]
     plane: tuple[int, int]
 
     def get(self, index: int) -> Pixels | None:

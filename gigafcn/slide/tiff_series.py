@@ -2,9 +2,9 @@
 
 tifffile groups pages into series with named axes and finds their pyramid levels; here a series is
 reduced to (y, x, c).  Samples and the axis C are channels.  An unnamed axis of pages (Q, I) is
-taken for channels when it has at most 32 entries and nothing else is; time, depth and any other
-axis longer than one are refused, because which plane was meant is the user's to say.  Of several
-series the largest in pixels is the slide; labels, macros and thumbnails are never decoded.
+taken for channels when it has at most 32 entries and nothing else is.  Of time, depth and any
+other axis longer than one the caller must choose a plane, since nothing tells which was meant.  Of
+several series the largest in pixels is the slide; labels, macros and thumbnails are never decoded.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from tifffile import TIFF, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from gigafcn.errors import SlideError
 from gigafcn.slide.array import MOST_CHANNELS
-from gigafcn.slide.protocol import Pixels, check_dtype, downsample_of
+from gigafcn.slide.georeference import PIXEL_SCALE
+from gigafcn.slide.marks import Mark
+from gigafcn.slide.mpp import parse_number
+from gigafcn.slide.protocol import Pixels, check_dtype, check_plane, downsample_of
 from gigafcn.slide.segments import SEGMENT_LIMIT_BYTES
 from gigafcn.slide.tiff_plane import Plane, RawPlane, SegmentPlane, check_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 _JPEG = {6, 7, 33007, 34892}
 _JPEG_2000 = {33003, 33004, 33005, 34712}
-_PALETTE, _YCBCR = 3, 6
+_RGB, _PALETTE, _YCBCR = 2, 3, 6
+_GDAL_NO_DATA = 42113
 
 
 def choose_series(tif: TiffFile, path: str) -> TiffPageSeries:
@@ -47,8 +51,38 @@ def choose_series(tif: TiffFile, path: str) -> TiffPageSeries:
         raise SlideError(
             f"{path} stores encoded {series.kind} values; convert it to a plain or OME-TIFF"
         )
-    _check_axes(series, path, named=tif.is_ome)
     return series
+
+
+def choose_plane(
+    series: TiffPageSeries, asked: Mapping[str, int], path: str, *, named: bool
+) -> dict[str, int]:
+    """Index along each axis that is neither y, x nor channels.
+
+    Raises
+    ------
+    SlideError
+        If an axis is longer than one and nothing was asked of it.
+    UsageError
+        If there is no such axis or plane.
+    """
+    sizes = dict(zip(series.get_axes(False), series.get_shape(False), strict=True))
+    lead = {axis: int(size) for axis, size in sizes.items() if axis not in "YXS"}
+    named_sizes = {axis.lower(): size for axis, size in lead.items()}
+    check_plane(path, asked, named_sizes)
+    long = [axis for axis, size in lead.items() if size > 1 and axis.lower() not in asked]
+    unnamed = sizes.get("S", 1) == 1 and not (named and series.kind != "ome")
+    chosen = {axis: asked.get(axis.lower(), 0) for axis in lead if axis not in long}
+    for axis in long:
+        is_channel = axis == "C" or (axis in "QI" and unnamed and lead[axis] <= MOST_CHANNELS)
+        if not is_channel or (axis != "C" and len(long) > 1):
+            name = TIFF.AXES_NAMES.get(axis, axis)
+            raise SlideError(
+                f"{path} has axes {''.join(sizes)} of sizes {tuple(sizes.values())}; gigafcn reads "
+                f"one 2-D image with channels: choose one plane of axis {axis} ({name}), with "
+                f"--plane {axis.lower()}=0 to {axis.lower()}={lead[axis] - 1}"
+            )
+    return chosen
 
 
 def coarser_series(tif: TiffFile, series: TiffPageSeries) -> list[TiffPageSeries]:
@@ -75,8 +109,13 @@ def image_shape(series: TiffPageSeries) -> tuple[int, int]:
     return int(sizes["Y"]), int(sizes["X"])
 
 
-def planes_of(series: TiffPageSeries, path: str) -> tuple[Plane, ...]:
+def planes_of(series: TiffPageSeries, chosen: Mapping[str, int], path: str) -> tuple[Plane, ...]:
     """Planes of one level, in the order of their channels.
+
+    Parameters
+    ----------
+    chosen
+        Index along axes of which one plane is wanted.
 
     Raises
     ------
@@ -91,32 +130,34 @@ def planes_of(series: TiffPageSeries, path: str) -> tuple[Plane, ...]:
             f"{path}: pages of {keyframe.imagelength} x {keyframe.imagewidth} px (y, x) do not "
             f"make the declared image of {image_shape(series)} px; export it again"
         )
+    wanted = _wanted_pages(series, chosen, count, path)
     pages = list(series)
     if len(pages) != count and series.dataoffset is not None:
-        starts = (series.dataoffset + index * keyframe.nbytes for index in range(count))
+        starts = (series.dataoffset + index * keyframe.nbytes for index in wanted)
         return tuple(plane for start in starts for plane in _raw_planes(keyframe, start))
-    present = [page for page in pages if page is not None]
-    if len(present) != count:
+    present = [page for index, page in enumerate(pages) if page is not None and index in wanted]
+    if len(present) != len(wanted):
         raise SlideError(
-            f"{path} has {len(present)} of the {count} planes that its metadata declares; "
+            f"{path} has {len(present)} of the {len(wanted)} planes that its metadata declares; "
             f"convert it to a single complete file"
         )
     return tuple(plane for page in present for plane in _page_planes(page, keyframe, path))
 
 
-def _check_axes(series: TiffPageSeries, path: str, *, named: bool) -> None:
-    """Refuse axes other than y, x and channels, and more than one axis of pages."""
-    sizes = dict(zip(series.get_axes(False), series.get_shape(False), strict=True))
-    long = {axis: size for axis, size in sizes.items() if size > 1 and axis not in "YXS"}
-    unnamed = sizes.get("S", 1) == 1 and not (named and series.kind != "ome")
-    for axis, size in long.items():
-        is_channel = axis == "C" or (axis in "QI" and unnamed and size <= MOST_CHANNELS)
-        if not is_channel or len(long) > 1:
-            name = TIFF.AXES_NAMES.get(axis, axis)
-            raise SlideError(
-                f"{path} has axes {''.join(sizes)} of sizes {tuple(sizes.values())}; gigafcn reads "
-                f"one 2-D image with channels: extract one plane of axis {axis} ({name})"
-            )
+def _wanted_pages(
+    series: TiffPageSeries, chosen: Mapping[str, int], count: int, path: str
+) -> list[int]:
+    """Numbers of the pages of the chosen plane, in the order of their channels."""
+    sizes = zip(series.get_axes(False), series.get_shape(False), strict=True)
+    lead = [(axis, int(size)) for axis, size in sizes if axis not in "YXS"]
+    if math.prod(size for _, size in lead) != count:
+        raise SlideError(
+            f"{path} spreads its axes {series.get_axes(False)} over {count} pages in a way that "
+            f"gigafcn does not read; convert it to a plain OME-TIFF"
+        )
+    numbers = np.arange(count).reshape([size for _, size in lead])
+    where = tuple(chosen.get(axis, slice(None)) for axis, _ in lead)
+    return [int(number) for number in np.atleast_1d(numbers[where]).ravel()]
 
 
 def _check_page(page: TiffPage, path: str) -> None:
@@ -137,6 +178,23 @@ def _check_page(page: TiffPage, path: str) -> None:
             f"{path} is stored in compressed {kind} of {decoded >> 20} MiB decoded, above the "
             f"limit of {SEGMENT_LIMIT_BYTES >> 20} MiB; convert it to a TIFF tiled by 512 px"
         )
+
+
+def blank_of(page: TiffPage) -> float:
+    """Value for px without a value of their own: white in pictures, else 0."""
+    picture = page.photometric in (_RGB, _YCBCR) and page.dtype == np.uint8
+    return 255.0 if picture and PIXEL_SCALE not in page.tags else 0.0
+
+
+def no_data_of(page: TiffPage) -> float | None:
+    """Value that means "no data", by GDAL's tag; None without it."""
+    value = parse_number(page.tags.valueof(_GDAL_NO_DATA), finite=False)
+    if value is None or page.dtype is None:
+        return None
+    fits = page.dtype.kind == "f" or (
+        value == int(value) and np.iinfo(page.dtype).min <= value <= np.iinfo(page.dtype).max
+    )
+    return value if fits else None
 
 
 def _samples(page: TiffPage) -> int:
@@ -163,7 +221,8 @@ def _raw_planes(page: TiffPage, start: int) -> list[Plane]:
     shape, samples = (int(page.imagelength), int(page.imagewidth)), _samples(page)
     plane_bytes = math.prod(shape) * samples * stored.itemsize
     planes = page.samplesperpixel // samples
-    return [RawPlane(shape, samples, stored, start + i * plane_bytes) for i in range(planes)]
+    blank = blank_of(page)
+    return [RawPlane(shape, samples, stored, start + i * plane_bytes, blank) for i in range(planes)]
 
 
 def _page_planes(page: TiffPage | TiffFrame, keyframe: TiffPage, path: str) -> list[Plane]:
@@ -177,6 +236,7 @@ def _page_planes(page: TiffPage | TiffFrame, keyframe: TiffPage, path: str) -> l
     offsets = np.asarray(page.dataoffsets, np.int64)
     counts = np.asarray(page.databytecounts, np.int64)
     planes = int(keyframe.samplesperpixel) // samples
+    no_data = no_data_of(keyframe)
     if min(offsets.size, counts.size) < each * planes:
         raise SlideError(
             f"{path} lists {min(offsets.size, counts.size)} of the {each * planes} segments that "
@@ -191,7 +251,9 @@ def _page_planes(page: TiffPage | TiffFrame, keyframe: TiffPage, path: str) -> l
             offsets=offsets[first : first + each],
             counts=counts[first : first + each],
             decode=_decoder(page, keyframe, first),
-            fill=float(keyframe.nodata),
+            fill=no_data if no_data is not None else blank_of(keyframe),
+            absent=Mark.GAP if no_data is None else Mark.NO_DATA,
+            blank=blank_of(keyframe),
         )
         for first in range(0, each * planes, each)
     ]

@@ -5,13 +5,15 @@ the slide's cache, so a sweep in strips decodes each chunk once.  Of a sharded a
 chunks count.  Chunks that are absent hold the array's fill value, as Zarr defines it.
 
 A group is an OME-Zarr image (0.4 or 0.5), or one written by bioformats2raw, whose image "0" is
-taken.  Left out: plates, labels, and the choice of a plane of a stack.
+taken.  Of a stack one plane is chosen by the caller.  A chunk that cannot be decoded does not keep
+the others from being read.  Left out: plates and labels.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from zarr.storage import LocalStore
 from gigafcn.errors import RunError, SlideError
 from gigafcn.geometry import Box
 from gigafcn.slide.array import hash_array
-from gigafcn.slide.marks import Reading
+from gigafcn.slide.marks import Holes, Reading, is_of_the_system, with_no_data
 from gigafcn.slide.protocol import (
     Level,
     Pixels,
@@ -32,10 +34,11 @@ from gigafcn.slide.protocol import (
     downsample_of,
 )
 from gigafcn.slide.segments import SEGMENT_LIMIT_BYTES, SegmentCache, meeting, runs
+from gigafcn.slide.traits import Traits
 from gigafcn.slide.zarr_axes import Axes, read_multiscale
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gigafcn.slide.zarr_axes import Multiscale
 
@@ -45,18 +48,36 @@ _HASH_WHOLE_BYTES = 64 << 20
 _HASH_CHUNKS = 64
 
 
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Channels of a level that are read together."""
+
+    level: int
+    first: int
+    stop: int
+
+    @property
+    def channels(self) -> int:
+        return self.stop - self.first
+
+
 class ZarrSlide:
     """A Zarr array, or the pyramid of an OME-Zarr image."""
 
     def __init__(
-        self, node: Array | zarr.Group, *, name: str = "slide", source: str | None = None
+        self,
+        node: Array | zarr.Group,
+        *,
+        name: str = "slide",
+        source: str | None = None,
+        plane: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.source = source if source is not None else _local_path(node)
         where = self.source or f"zarr {node.path or '/'}"
         arrays, image = _arrays(node, where)
         first = arrays[0]
-        self._axes = _axes(first, image, where)
+        self._axes = _axes(first, image, where, plane or {})
         self._arrays: list[Array] = arrays
         self._where = where
         for array in arrays:
@@ -68,7 +89,13 @@ class ZarrSlide:
         names = () if image is None else image.channel_names
         named = len(names) == self.channels and all(names)
         self.channel_names = names if named else default_channel_names(self.channels)
-        self.cache = SegmentCache()
+        self.traits = Traits(
+            f"zarr {first.metadata.zarr_format}" if image is None else f"ome-zarr {image.version}",
+            plane=self._axes.plane,
+        )
+        picture = self.channels == 3 and self.dtype == np.uint8
+        self._blank = 255 if picture else 0
+        self.cache: SegmentCache[Pixels] = SegmentCache()
         self._closed = False
 
     def read(self, box: Box, level: int = 0) -> Pixels:
@@ -79,73 +106,117 @@ class ZarrSlide:
         RunError
             If a chunk cannot be read or decoded.
         """
+        out, holes = self._filled(box, level, (0, self.channels))
+        if holes.failed:
+            raise RunError(
+                f"cannot read {self._where}, level {level}, box {tuple(box)} (y0, x0, y1, x1): "
+                f"{holes.reason}; the store is damaged there"
+            )
+        return out
+
+    def look(self, box: Box, level: int = 0, channels: tuple[int, ...] | None = None) -> Reading:
+        """As :meth:`read`, with what cannot be read marked; of channels, no others are read."""
+        wanted = tuple(range(self.channels)) if channels is None else channels
+        span = (min(wanted), max(wanted) + 1)
+        out, holes = self._filled(box, level, span)
+        if wanted != tuple(range(*span)):
+            out = out[:, :, [channel - span[0] for channel in wanted]]
+        return with_no_data(Reading(out, holes.marks, tuple(sorted(holes.failed))), None)
+
+    def _filled(self, box: Box, level: int, span: tuple[int, int]) -> tuple[Pixels, Holes]:
+        """Pixels of a run of channels."""
         check_box(self.name, self.levels, box, level)
         if self._closed:
             raise RunError(f"slide {self._where} is closed; open it again to read from it")
-        out = np.empty((*box.shape, self.channels), self.dtype)
+        band = _Band(level, *span)
+        out, holes = np.empty((*box.shape, band.channels), self.dtype), Holes(box)
         height, width = self._chunk(level)
         columns = list(meeting(box.x, width))
-        self.cache.reserve(len(columns) * height * width * self.channels * self.dtype.itemsize)
+        self.cache.reserve(len(columns) * height * width * band.channels * self.dtype.itemsize)
         try:
             for row in meeting(box.y, height):
-                for column, chunk in self._chunks(level, row, columns).items():
+                for column, chunk in self._chunks(band, row, columns, holes).items():
                     whole = Box(0, 0, *chunk.shape[:2]).shift(row * height, column * width)
                     part = whole.intersect(box)
                     out[part.relative_to(box)] = chunk[part.relative_to(whole)]
-        # stores and codecs raise errors of many kinds
-        except Exception as error:
+        except OSError as error:
             raise RunError(
                 f"cannot read {self._where}, level {level}, box {tuple(box)} (y0, x0, y1, x1): "
-                f"{cause(error)}; the store is damaged there"
+                f"{cause(error)}; try again"
             ) from error
-        return out
+        return out, holes
 
     def _chunk(self, level: int) -> tuple[int, int]:
         """Height and width in px of a chunk."""
         chunks = self._arrays[level].chunks
         return int(chunks[self._axes.y]), int(chunks[self._axes.x])
 
-    def _chunks(self, level: int, row: int, columns: list[int]) -> dict[int, Pixels]:
+    def _chunks(self, band: _Band, row: int, columns: list[int], holes: Holes) -> dict[int, Pixels]:
         """Decoded chunks of one row of chunks, by column."""
-        found = {column: self.cache.get((level, row, column)) for column in columns}
+        found = {column: self.cache.get((band, row, column)) for column in columns}
         chunks = {column: chunk for column, chunk in found.items() if chunk is not None}
-        height, width = self._chunk(level)
         for run in runs([column for column in columns if column not in chunks]):
-            band = Box(row * height, run.start * width, (row + 1) * height, run.stop * width)
-            pixels = self._decode(level, band.clip(self.levels[level].shape))
-            for number, column in enumerate(run):
-                # A copy, so that the cache does not keep the whole band alive.
-                chunk = pixels[:, number * width : (number + 1) * width].copy()
-                self.cache.put((level, row, column), chunk)
+            for column, chunk in self._run(band, row, run, holes).items():
+                self.cache.put((band, row, column), chunk)
                 chunks[column] = chunk
+        for column in columns:
+            if column not in chunks:
+                place = self._place(band.level, row, range(column, column + 1))
+                blank = np.full((*place.shape, band.channels), self._blank, self.dtype)
+                chunks[column] = blank
         return chunks
 
-    def _decode(self, level: int, box: Box) -> Pixels:
+    def _place(self, level: int, row: int, columns: range) -> Box:
+        """Where some neighbouring chunks lie."""
+        height, width = self._chunk(level)
+        box = Box(row * height, columns.start * width, (row + 1) * height, columns.stop * width)
+        return box.clip(self.levels[level].shape)
+
+    def _run(self, band: _Band, row: int, columns: range, holes: Holes) -> dict[int, Pixels]:
+        """Decode neighbouring chunks at once, or if that fails one by one."""
+        place, width = self._place(band.level, row, columns), self._chunk(band.level)[1]
+        try:
+            pixels = self._decode(band, place)
+        # stores and codecs raise errors of many kinds
+        except Exception as error:
+            if is_of_the_system(error):
+                raise
+            if len(columns) > 1:
+                each = (range(column, column + 1) for column in columns)
+                return {c: p for one in each for c, p in self._run(band, row, one, holes).items()}
+            holes.fail(place, error)
+            return {}
+        # Copies, so that the cache does not keep the whole band alive.
+        return {
+            column: pixels[:, number * width : (number + 1) * width].copy()
+            for number, column in enumerate(columns)
+        }
+
+    def _decode(self, band: _Band, box: Box) -> Pixels:
         """Read a box of the array itself as (y, x, c)."""
-        index: list[slice | int] = [0] * self._arrays[level].ndim
-        index[self._axes.y] = slice(box.y0, box.y1)
-        index[self._axes.x] = slice(box.x0, box.x1)
-        if self._axes.c is not None:
-            index[self._axes.c] = slice(None)
-        pixels = np.asarray(self._arrays[level][tuple(index)])
-        kept = sorted(
-            axis for axis in (self._axes.y, self._axes.x, self._axes.c) if axis is not None
-        )
-        if self._axes.c is None:
+        array, axes = self._arrays[band.level], self._axes
+        index: list[slice | int] = [0] * array.ndim
+        for position, number in axes.fixed:
+            index[position] = number
+        index[axes.y] = slice(box.y0, box.y1)
+        index[axes.x] = slice(box.x0, box.x1)
+        if axes.c is not None:
+            index[axes.c] = slice(band.first, band.stop)
+        pixels = np.asarray(array[tuple(index)])
+        kept = sorted(axis for axis in (axes.y, axes.x, axes.c) if axis is not None)
+        if axes.c is None:
             pixels, kept = pixels[..., np.newaxis], [*kept, -1]
-        order = (kept.index(self._axes.y), kept.index(self._axes.x))
+        order = (kept.index(axes.y), kept.index(axes.x))
         channel = ({0, 1, 2} - set(order)).pop()
         return pixels.transpose(*order, channel).astype(self.dtype, copy=False)
-
-    def look(self, box: Box, level: int = 0) -> Reading:
-        """As :meth:`read`."""
-        return Reading(self.read(box, level))
 
     def fingerprint(self) -> str:
         """SHA-256 of layout and pixels; of large images, of chunks spread evenly over level 0."""
         array = self._arrays[0]
         shape = self.levels[0].shape
-        layout = json.dumps([list(array.shape), str(self.dtype), list(array.chunks), self.mpp])
+        layout = json.dumps(
+            [list(array.shape), str(self.dtype), list(array.chunks), self.mpp, *self._axes.fixed]
+        )
         height, width = self._chunk(0)
         down, across = -(-shape[0] // height), -(-shape[1] // width)
         count = down * across
@@ -155,7 +226,7 @@ class ZarrSlide:
         for number in range(count):
             row, column = divmod(number * down * across // count, across)
             box = Box(0, 0, height, width).shift(row * height, column * width).clip(shape)
-            digest = hash_array(self._decode(0, box))
+            digest = hash_array(self._decode(_Band(0, 0, self.channels), box))
             parts.append(np.frombuffer(digest.encode(), np.uint8))
         return hash_array(np.concatenate(parts))
 
@@ -165,7 +236,7 @@ class ZarrSlide:
         self.cache.clear()
 
 
-def open_zarr(location: str, *, name: str) -> ZarrSlide:
+def open_zarr(location: str, *, name: str, plane: Mapping[str, int] | None = None) -> ZarrSlide:
     """Open a Zarr array or group at a path or URL.
 
     Raises
@@ -178,7 +249,7 @@ def open_zarr(location: str, *, name: str) -> ZarrSlide:
     # stores raise errors of many kinds
     except Exception as error:
         raise SlideError(f"{location} cannot be opened as Zarr: {cause(error)}") from error
-    return ZarrSlide(node, name=name, source=location)
+    return ZarrSlide(node, name=name, source=location, plane=plane)
 
 
 def _local_path(node: Array | zarr.Group) -> str | None:
@@ -216,16 +287,16 @@ def _ome(group: zarr.Group) -> dict[str, Any]:
     return ome if isinstance(ome, dict) else {}
 
 
-def _axes(array: Array, image: Multiscale | None, where: str) -> Axes:
+def _axes(array: Array, image: Multiscale | None, where: str, plane: Mapping[str, int]) -> Axes:
     """Names from OME-Zarr or the array itself, else sizes."""
     if image is not None:
-        return Axes.named(where, image.names, array.shape)
+        return Axes.named(where, image.names, array.shape, plane)
     names: Sequence[Any] | None = getattr(array.metadata, "dimension_names", None)
     if names is None:
         names = array.attrs.get("_ARRAY_DIMENSIONS")  # type: ignore[assignment]  # xarray's, format 2
     if names and all(isinstance(name, str) for name in names):
-        return Axes.named(where, list(names), array.shape)
-    return Axes.guessed(where, array.shape)
+        return Axes.named(where, list(names), array.shape, plane)
+    return Axes.guessed(where, array.shape, plane)
 
 
 def _check_array(array: Array, first: Array, axes: Axes, where: str) -> None:

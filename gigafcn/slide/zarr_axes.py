@@ -14,6 +14,7 @@ from typing import Any
 from gigafcn.errors import SlideError
 from gigafcn.slide.array import MOST_CHANNELS
 from gigafcn.slide.mpp import in_micrometres, plausible_mpp
+from gigafcn.slide.protocol import check_plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,35 +26,50 @@ class Axes:
     c: int | None
     """None for an array without channels."""
 
+    fixed: tuple[tuple[int, int], ...] = ()
+    """Position and index of every other dimension."""
+
+    plane: tuple[tuple[str, int], ...] = ()
+    """The same by name."""
+
     @staticmethod
-    def named(where: str, names: Sequence[str], shape: Sequence[int]) -> Axes:
+    def named(
+        where: str, names: Sequence[str], shape: Sequence[int], plane: Mapping[str, int]
+    ) -> Axes:
         """Find y, x and c by name.
 
         Raises
         ------
         SlideError
-            If y or x is missing, or another dimension is longer than one.
+            If y or x is missing, or no plane was chosen of another dimension longer than one.
+        UsageError
+            If there is no such plane.
 
         Examples
         --------
-        >>> Axes.named("an array", ("t", "c", "z", "y", "x"), (1, 3, 1, 50, 40))
-        Axes(y=3, x=4, c=1)
+        >>> Axes.named("an array", ("c", "z", "y", "x"), (3, 5, 50, 40), {"z": 2})
+        Axes(y=2, x=3, c=0, fixed=((1, 2),), plane=(('z', 2),))
         """
         lower = [name.lower() for name in names]
         if len(lower) != len(shape) or lower.count("y") != 1 or lower.count("x") != 1:
             raise SlideError(f"{where} has axes {tuple(names)} for shape {tuple(shape)}, not y, x")
         channel = next((lower.index(n) for n in ("c", "channel", "s", "band") if n in lower), None)
         axes = Axes(lower.index("y"), lower.index("x"), channel)
-        for position, size in enumerate(shape):
-            if size != 1 and position not in (axes.y, axes.x, axes.c):
+        others = [p for p in range(len(shape)) if p not in (axes.y, axes.x, axes.c)]
+        check_plane(where, plane, {lower[p]: int(shape[p]) for p in others})
+        for position in others:
+            if shape[position] != 1 and lower[position] not in plane:
                 raise SlideError(
-                    f"{where} has {size} planes along {names[position]}; gigafcn reads one 2-D "
-                    f"image with channels: extract one plane"
+                    f"{where} has {shape[position]} planes along {names[position]}; gigafcn reads "
+                    f"one 2-D image with channels: choose one, with --plane "
+                    f"{lower[position]}=0 to {lower[position]}={shape[position] - 1}"
                 )
-        return axes
+        chosen = [(p, plane.get(lower[p], 0)) for p in others]
+        by_name = tuple((lower[p], index) for p, index in chosen)
+        return Axes(axes.y, axes.x, axes.c, tuple(chosen), by_name)
 
     @staticmethod
-    def guessed(where: str, shape: Sequence[int]) -> Axes:
+    def guessed(where: str, shape: Sequence[int], plane: Mapping[str, int]) -> Axes:
         """Tell y, x and c by size.
 
         Raises
@@ -63,17 +79,16 @@ class Axes:
 
         Examples
         --------
-        >>> Axes.guessed("an array", (3, 500, 400))
-        Axes(y=1, x=2, c=0)
+        >>> Axes.guessed("an array", (3, 500, 400), {}).c
+        0
         """
-        if len(shape) == 2:
-            return Axes(0, 1, None)
+        names = {2: "yx", 5: "tczyx"}.get(len(shape))  # the latter is the order of OME
         if len(shape) == 3 and shape[2] <= MOST_CHANNELS:
-            return Axes(0, 1, 2)
-        if len(shape) == 3 and shape[0] <= MOST_CHANNELS:
-            return Axes(1, 2, 0)
-        if len(shape) == 5 and shape[0] == shape[2] == 1:  # t, c, z, y, x: the order of OME
-            return Axes(3, 4, 1)
+            names = "yxc"
+        elif len(shape) == 3 and shape[0] <= MOST_CHANNELS:
+            names = "cyx"
+        if names is not None:
+            return Axes.named(where, names, shape, plane)
         raise SlideError(
             f"{where} has shape {tuple(shape)} and no dimension names: it is neither (y, x) nor "
             f"(y, x, c) nor (c, y, x) with at most {MOST_CHANNELS} channels; name its dimensions"
@@ -98,6 +113,9 @@ class Multiscale:
 
     channel_names: tuple[str, ...]
     """Labels of the channels, empty when not stated."""
+
+    version: str
+    """Of the OME-Zarr format, "?" when not stated."""
 
     def mpp(self, axes: Axes) -> tuple[float, float] | None:
         """Micrometres per px (y, x) at level 0, None when unknown or implausible."""
@@ -133,6 +151,7 @@ def read_multiscale(where: str, attributes: Mapping[str, Any]) -> Multiscale | N
             ),
             units=tuple(axis.get("unit") for axis in axes),
             channel_names=tuple(str(c.get("label", "")) for c in channels),
+            version=str(ome.get("version", image.get("version", "?"))),
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SlideError(

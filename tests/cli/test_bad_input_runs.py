@@ -57,7 +57,7 @@ def test_pixels_that_cannot_be_decoded_fail_with_their_place(folder: Path) -> No
     with (folder / "hole.tif").open("r+b") as raw:
         raw.seek(offset)
         raw.write(b"\xff" * count)
-    message = refused(5, "infer", "hole.tif", *MODEL, cwd=folder)
+    message = refused(5, "infer", "hole.tif", *MODEL, "--strict", cwd=folder)
     assert message.startswith("cannot read hole.tif, level 0, box (0, 0, 128, 192)")
     assert "the file is damaged there" in message
 

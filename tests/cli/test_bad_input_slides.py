@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from gigafcn import open_map as gigafcn_map
+from gigafcn.output.store import ChunkStatus
 from tests.cli.refusals import MODEL, refused
 from tests.commands import gigafcn
 
@@ -45,15 +47,36 @@ def test_a_folder_without_an_image_is_refused(folder: Path) -> None:
     assert "scans is a directory that holds neither" in refused_slide("scans", folder)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
-def test_a_truncated_tiff_is_refused_before_anything_is_computed(
-    share: float, folder: Path
-) -> None:
+@pytest.mark.parametrize("share", [0.0004, 0.02])
+def test_a_tiff_truncated_before_its_pixels_is_refused(share: float, folder: Path) -> None:
     whole = (folder / "slide.tif").read_bytes()
     (folder / "cut.tif").write_bytes(whole[: int(share * len(whole))])
     message = refused_slide("cut.tif", folder)
     assert "cut.tif" in message
     assert "truncated" in message
+
+
+def test_the_readable_part_of_a_truncated_tiff_is_mapped(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 256, (1100, 900, 3), np.uint8)
+    tifffile.imwrite(folder / "whole.tif", pixels, tile=(64, 64), photometric="rgb")
+    whole = (folder / "whole.tif").read_bytes()
+    (folder / "cut.tif").write_bytes(whole[: int(0.6 * len(whole))])
+    ended = gigafcn("infer", "cut.tif", *MODEL, cwd=folder)
+    assert ended.code == 5
+    assert "warning: cut.tif is truncated" in ended.err
+    assert "has status failed in the map, 2 regions: (640, " in ended.err
+    assert "cut.zarr" in ended.out
+    assert gigafcn("infer", "whole.tif", *MODEL, cwd=folder).code == 0
+    cut, good = (gigafcn_map(folder / f"{name}.zarr") for name in ("cut", "whole"))
+    done = cut.status == ChunkStatus.COMPUTED
+    assert (cut.status[~done] == ChunkStatus.FAILED).all()
+    rows = int(done.all(axis=1).sum()) * cut.spec.chunk
+    assert 0 < rows < 1100
+    # The last row looks one px down, where nothing could be read.
+    np.testing.assert_array_equal(cut.scores[0][:, : rows - 1], good.scores[0][:, : rows - 1])
+    again = gigafcn("infer", "cut.tif", *MODEL, cwd=folder)
+    assert (again.code, "has status failed" in again.err) == (5, True)
+    assert "--strict" in gigafcn("infer", "cut.tif", *MODEL, "--strict", cwd=folder).err
 
 
 @pytest.mark.slide

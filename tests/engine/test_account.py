@@ -31,7 +31,7 @@ class Holed(ArraySlide):
     failed = Box(600, 300, 640, 340)
     empty = Box(0, 0, 300, 600)
 
-    def look(self, box: Box, level: int = 0) -> Reading:
+    def look(self, box: Box, level: int = 0, channels: tuple[int, ...] | None = None) -> Reading:
         pixels, marks = self.read(box, level), np.zeros(box.shape, np.uint8)
         for hole, mark in ((self.empty, Mark.NO_DATA), (self.failed, Mark.FAILED)):
             part = hole.intersect(box)

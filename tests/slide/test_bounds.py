@@ -9,7 +9,8 @@ import pytest
 import tifffile
 
 from gigafcn.errors import SlideError
-from gigafcn.slide.bounds import bounds_from, read_bounds
+from gigafcn.slide.bounds import read_bounds
+from gigafcn.slide.traits import bounds_from
 
 if TYPE_CHECKING:
     from pathlib import Path

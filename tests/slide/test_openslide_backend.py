@@ -13,6 +13,7 @@ from gigafcn.errors import RunError, SlideError
 from gigafcn.geometry import Box
 from gigafcn.slide import open_slide
 from gigafcn.slide import openslide as backend
+from gigafcn.slide.marks import Mark
 from gigafcn.slide.openslide import OpenSlideSlide
 
 if TYPE_CHECKING:
@@ -56,15 +57,9 @@ def test_levels_of_other_downsamples_read_the_same_in_every_box(
         reads_like(slide, whole, level=number)
 
 
-def test_large_regions_are_read_in_pieces(
-    tmp_path: Path, make_pixels: Any, reads_like: Any, monkeypatch: pytest.MonkeyPatch
+def test_transparent_pixels_become_white_and_are_marked_as_gaps(
+    tmp_path: Path, make_pixels: Any
 ) -> None:
-    monkeypatch.setattr(backend, "_LARGEST_PX", 100)
-    pixels = make_pixels(333, 441, 3)
-    reads_like(write_pyramid(tmp_path / "a.tif", [pixels]), pixels)
-
-
-def test_transparent_pixels_become_white(tmp_path: Path, make_pixels: Any) -> None:
     pixels = make_pixels(64, 192, 3)
 
     def tiles() -> Any:
@@ -76,9 +71,12 @@ def test_transparent_pixels_become_white(tmp_path: Path, make_pixels: Any) -> No
         tmp_path / "a.tif", tiles(), shape=pixels.shape, dtype="uint8", tile=(64, 64),
         photometric="rgb", compression="zlib",
     )  # fmt: skip
-    read = OpenSlideSlide(tmp_path / "a.tif").read(Box(0, 0, 64, 192))
-    np.testing.assert_array_equal(read[:, 64:128], 255)
-    np.testing.assert_array_equal(read[:, 128:], pixels[:, 128:])
+    found = OpenSlideSlide(tmp_path / "a.tif").look(Box(0, 0, 64, 192))
+    np.testing.assert_array_equal(found.pixels[:, 64:128], 255)
+    np.testing.assert_array_equal(found.pixels[:, 128:], pixels[:, 128:])
+    assert found.marks is not None
+    assert (found.marks[:, 64:128] == Mark.GAP).all()
+    assert found.marks.sum() == 64 * 64 * Mark.GAP
 
 
 @pytest.fixture
@@ -104,6 +102,40 @@ def test_after_a_bad_tile_the_others_are_still_read(damaged: Path, real_slide: P
         np.testing.assert_array_equal(
             slide.read(Box(0, 0, 240, 900)), good.read(Box(0, 0, 240, 900))
         )
+
+
+@pytest.mark.slide
+def test_what_cannot_be_read_is_the_bad_tile_and_nothing_else(
+    damaged: Path, real_slide: Path
+) -> None:
+    slide, expected = open_slide(damaged), tifffile.imread(real_slide)
+    bad = Box(240, 240, 480, 480)
+    for box in (Box(0, 0, 700, 900), Box(400, 400, 500, 500), Box(239, 239, 241, 241)):
+        found = slide.look(box)
+        assert found.failed == (bad,)
+        assert found.marks is not None
+        wrong = np.zeros(box.shape, bool)
+        wrong[bad.intersect(box).relative_to(box)] = True
+        np.testing.assert_array_equal(found.marks == Mark.FAILED, wrong)
+        there = expected[box.y0 : box.y1, box.x0 : box.x1]
+        np.testing.assert_array_equal(found.pixels[~wrong], there[~wrong])
+        assert (found.pixels[wrong] == 255).all()
+    assert slide.look(Box(480, 0, 600, 900)).failed == ()
+
+
+@pytest.mark.slide
+def test_where_tiles_lie_anywhere_the_bad_region_is_found_in_halves(
+    damaged: Path, real_slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_FRACTIONAL_VENDORS", {"aperio"})
+    found = open_slide(damaged).look(Box(0, 0, 1000, 1000))
+    assert found.marks is not None
+    wrong = found.marks == Mark.FAILED
+    assert wrong[240:480, 240:480].all()
+    # Pieces of 32 px that the bad tile touches.
+    assert wrong.sum() == (480 - 224) ** 2
+    expected = tifffile.imread(real_slide)[:1000, :1000]
+    np.testing.assert_array_equal(found.pixels[~wrong], expected[~wrong])
 
 
 @pytest.mark.slide

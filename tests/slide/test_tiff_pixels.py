@@ -11,6 +11,7 @@ import tifffile
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box
 from gigafcn.slide import open_slide
+from gigafcn.slide.marks import Mark
 from gigafcn.slide.tiff import TiffSlide
 from gigafcn.slide.tiff_plane import RawPlane
 
@@ -130,7 +131,10 @@ def test_a_label_page_is_not_a_level(tmp_path: Path, make_pixels: Any) -> None:
     assert [level.shape for level in slide.levels] == [(400, 300)]
 
 
-def test_tiles_that_are_absent_hold_zero(tmp_path: Path, make_pixels: Any) -> None:
+@pytest.mark.parametrize(("photometric", "value"), [("rgb", 255), ("minisblack", 0)])
+def test_tiles_that_are_absent_are_gaps_white_in_pictures_else_zero(
+    photometric: str, value: int, tmp_path: Path, make_pixels: Any
+) -> None:
     pixels = make_pixels(64, 192, 3)
 
     def tiles() -> Any:
@@ -140,11 +144,16 @@ def test_tiles_that_are_absent_hold_zero(tmp_path: Path, make_pixels: Any) -> No
 
     tifffile.imwrite(
         tmp_path / "a.tif", tiles(), shape=pixels.shape, dtype="uint8", tile=(64, 64),
-        compression="zlib", photometric="rgb",
+        compression="zlib", photometric=photometric, planarconfig="contig",
     )  # fmt: skip
-    read = TiffSlide(tmp_path / "a.tif").read(Box(0, 32, 64, 160))
-    assert not read[:, 32:96].any()
-    np.testing.assert_array_equal(read[:, 96:], pixels[:, 128:160])
+    slide = TiffSlide(tmp_path / "a.tif")
+    found = slide.look(Box(0, 32, 64, 160))
+    assert (found.pixels[:, 32:96] == value).all()
+    np.testing.assert_array_equal(found.pixels[:, 96:], pixels[:, 128:160])
+    assert found.marks is not None
+    assert (found.marks == Mark.GAP)[:, 32:96].all()
+    assert not found.marks[:, 96:].any()
+    assert slide.traits.absent_tiles == 1
 
 
 @pytest.mark.slide

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from gigafcn.errors import SlideError
+from gigafcn.errors import RunError, SlideError
+from gigafcn.geometry import Box
 from gigafcn.slide import open_slide
+from gigafcn.slide.marks import Mark
 from gigafcn.slide.tiff_directory import check_tiff
 
 if TYPE_CHECKING:
@@ -89,19 +91,44 @@ def test_a_sparse_slide_far_beyond_the_ratio_is_accepted(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("options", [{}, {"tile": (64, 64), "compression": "zlib"}], ids=str)
 @pytest.mark.parametrize("bigtiff", [False, True])
-def test_missing_bytes_are_counted(
+def test_missing_bytes_are_counted_and_the_rest_is_read(
     options: dict[str, Any], bigtiff: bool, tmp_path: Path, make_pixels: Any
 ) -> None:
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, make_pixels(200, 200, 3), bigtiff=bigtiff, **options)
+    path, pixels = tmp_path / "a.tif", make_pixels(200, 200, 3)
+    tifffile.imwrite(path, pixels, bigtiff=bigtiff, **options)
     path.write_bytes(path.read_bytes()[:-777])
-    with pytest.raises(SlideError, match=r"truncated.* 777 bytes or more are missing"):
+    slide = open_slide(path)
+    assert slide.traits.missing_bytes == 777
+    found = slide.look(Box(0, 0, 200, 200))
+    assert found.marks is not None
+    bad = found.marks == Mark.FAILED
+    assert bad[-1, -1]
+    assert bad.mean() < 0.05
+    np.testing.assert_array_equal(found.pixels[~bad], pixels[~bad])
+    with pytest.raises(RunError, match="the file is damaged there"):
+        slide.read(Box(0, 0, 200, 200))
+
+
+def test_a_file_cut_off_before_its_pixels_is_refused(tmp_path: Path, make_pixels: Any) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, make_pixels(200, 200, 3), tile=(64, 64))
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(SlideError, match=r"truncated: .* and with them all of its pixels"):
         open_slide(path)
 
 
-@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
 @pytest.mark.slide
-def test_a_truncated_svs_is_refused_on_opening(
+def test_an_svs_without_its_last_pages_is_read(real_slide: Path, tmp_path: Path) -> None:
+    data = real_slide.read_bytes()
+    (tmp_path / "a.svs").write_bytes(data[: int(0.9 * len(data))])
+    slide, box = open_slide(tmp_path / "a.svs"), Box(500, 600, 900, 1200)
+    assert slide.mpp == (0.499, 0.499)
+    np.testing.assert_array_equal(slide.read(box), open_slide(real_slide).read(box))
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5])
+@pytest.mark.slide
+def test_an_svs_without_its_first_directory_is_refused(
     keep: float, real_slide: Path, tmp_path: Path
 ) -> None:
     data = real_slide.read_bytes()
@@ -133,7 +160,7 @@ def test_a_stack_is_refused_by_the_name_of_its_axis(
     axes: str, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros(shape, "uint8"), metadata={"axes": axes})
-    with pytest.raises(SlideError, match=f"extract one plane of axis {axes[0]}"):
+    with pytest.raises(SlideError, match=f"choose one plane of axis {axes[0]}"):
         open_slide(tmp_path / "a.ome.tif")
 
 
@@ -164,7 +191,7 @@ def test_a_file_of_an_ome_set_of_files_is_refused(tmp_path: Path) -> None:
     changed = xml.replace('<TiffData IFD="0" PlaneCount="2"/>', f"<TiffData>{other}</TiffData>")
     assert changed != xml
     tifffile.tiffcomment(path, changed)
-    with pytest.raises(SlideError, match="extract one plane of axis I"):
+    with pytest.raises(SlideError, match="choose one plane of axis I"):
         open_slide(path)
 
 

@@ -73,7 +73,7 @@ def test_a_sweep_decodes_each_zarr_chunk_once(make_pixels: Any) -> None:
 
 
 def test_the_cache_forgets_what_was_used_longest_ago() -> None:
-    cache = SegmentCache(capacity_bytes=20)
+    cache: SegmentCache[Any] = SegmentCache(capacity_bytes=20)
     for key in "abc":
         cache.put(key, np.zeros(8, np.uint8))
     assert [cache.get(key) is not None for key in "abc"] == [False, True, True]

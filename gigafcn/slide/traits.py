@@ -1,0 +1,73 @@
+"""What does a slide say of itself beside its pixels?
+
+Facts that change what is mapped or where it lies, in one value for every backend: the scanned
+area, the place on the earth, whether there is a colour profile (which is not applied), and the
+colour of what is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gigafcn.geometry import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gigafcn.slide.georeference import GeoReference
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Facts about a slide; the defaults are those of a plain image."""
+
+    format: str = ""
+    """Which reader read what: "openslide aperio", "tiff", "zarr", "picture png"."""
+
+    bounds: Box | None = None
+    """Level-0 px of the scanned area; None when the slide names none."""
+
+    icc_profile: bool = False
+    """Whether the file holds a colour profile; it is not applied."""
+
+    geo: GeoReference | None = None
+    """Place on the earth."""
+
+    no_data: float | None = None
+    """Value that means "no data"."""
+
+    absent_tiles: int = 0
+    """Stored tiles of level 0 that the file leaves out."""
+
+    missing_bytes: int = 0
+    """Bytes that the file refers to but does not have: it was cut short."""
+
+    plane: tuple[tuple[str, int], ...] = ()
+    """Which plane of a stack was taken, by axis."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What a map says of its slide."""
+        return {
+            "format": self.format,
+            "bounds": None if self.bounds is None else list(self.bounds),
+            "icc_profile": "ignored" if self.icc_profile else None,
+            "no_data": self.no_data if self.no_data == self.no_data else "nan",
+            "absent_tiles": self.absent_tiles,
+            "missing_bytes": self.missing_bytes,
+            "plane": dict(self.plane),
+        }
+
+
+def bounds_from(found: Sequence[str | None]) -> Box | None:
+    """Box of the four properties y, x, height and width; None unless all are whole numbers.
+
+    Examples
+    --------
+    >>> bounds_from(["20", "10", "300", "400"]), bounds_from(["20", None, "1", "1"])
+    (Box(y0=20, x0=10, y1=320, x1=410), None)
+    """
+    if not all(value is not None and value.isdigit() for value in found):
+        return None
+    y, x, height, width = (int(value or 0) for value in found)
+    return Box(y, x, y + height, x + width)
