@@ -73,9 +73,13 @@ class PlanOptions(BaseModel):
     force_activation: Annotated[bool, switch(MODEL)] = False
     """Apply the activation to a model that ends in one already."""
 
-    scale: Annotated[PositiveFloat | None, flag(MODEL, "FACTOR")] = None
-    """The model is fed (stored * scale - mean) / std. If unset: 1/255 for 8-bit slides, 1/65535
-    for 16-bit, 1 for float."""
+    scale: Annotated[
+        PositiveFloat | tuple[PositiveFloat, ...] | None,
+        BeforeValidator(values.parse_number_or_list),
+        flag(MODEL, "FACTOR,..."),
+    ] = None
+    """The model is fed (stored * scale - mean) / std; one factor for all channels or one per
+    channel. If unset: 1/255 for 8-bit slides, 1/65535 for 16-bit, 1 for others."""
 
     mean: Annotated[
         tuple[float, ...] | None,
@@ -156,11 +160,22 @@ class PlanOptions(BaseModel):
     """Pyramid level to map; 0 is the finest."""
 
     channels: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...] | None,
-        BeforeValidator(values.parse_list),
-        flag(SLIDE, "I,..."),
+        tuple[Annotated[int, Field(ge=0)] | str, ...] | None,
+        BeforeValidator(values.parse_channels),
+        flag(SLIDE, "I|NAME,..."),
     ] = None
-    """Channels of the slide to feed to the model, counted from 0, in this order."""
+    """Channels of the slide to feed to the model, counted from 0 or by name, in this order."""
+
+    plane: Annotated[
+        dict[str, Annotated[int, Field(ge=0)]] | None,
+        BeforeValidator(values.parse_plane),
+        flag(SLIDE, "AXIS=I,..."),
+    ] = None
+    """Which plane of a stack to map, counted from 0, such as t=0,z=2."""
+
+    crop: Annotated[bool, Parameter(group=SLIDE, negative="--no-crop", show_default=False)] = True
+    """Map the area that was scanned, where the slide names it; --no-crop maps the empty margins
+    too."""
 
     slide_mpp: Annotated[
         PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None,

@@ -108,6 +108,56 @@ def parse_pair(value: Any) -> Any:
     return items
 
 
+def parse_number_or_list(value: Any) -> Any:
+    """One number, or several written with commas.
+
+    Examples
+    --------
+    >>> parse_number_or_list("0.5"), parse_number_or_list("0.5,1")
+    ('0.5', ('0.5', '1'))
+    """
+    items = parse_list(value)
+    return items[0] if isinstance(items, list | tuple) and len(items) == 1 else items
+
+
+def parse_channels(value: Any) -> Any:
+    """Channels by number or name.
+
+    Examples
+    --------
+    >>> parse_channels(["2,DAPI"])
+    (2, 'DAPI')
+    """
+    items = parse_list(value)
+    if not isinstance(items, list | tuple):
+        return items
+    return tuple(
+        int(item) if isinstance(item, str) and item.isdecimal() else item for item in items
+    )
+
+
+def parse_plane(value: Any) -> Any:
+    """Plane of a stack written ``t=0,z=2``.
+
+    Raises
+    ------
+    ValueError
+        If it is written otherwise.
+
+    Examples
+    --------
+    >>> parse_plane(["t=0, z=2"])
+    {'t': 0, 'z': 2}
+    """
+    written = unwrap(value)
+    if not isinstance(written, str | list | tuple):
+        return written
+    items = [str(item).partition("=") for item in parse_list(written)]
+    if not all(axis.strip() and index.strip().isdecimal() for axis, _, index in items):
+        raise ValueError(f"expected an index per axis like t=0,z=2, got {_shown(written)}")
+    return {axis.strip().lower(): int(index) for axis, _, index in items}
+
+
 def parse_region(value: Any) -> Any:
     """Region written ``X,Y,W,H``: left, top, width, height in px of level 0.
 

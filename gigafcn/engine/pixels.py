@@ -39,7 +39,9 @@ def to_input(stored: Pixels, scaling: Scaling, device: torch.device, dtype: torc
         every = numbers * channels if len(numbers) == 1 else numbers
         return torch.tensor(every, dtype=real, device=device).repeat(width)
 
-    if scaling.scale != 1.0:
+    if isinstance(scaling.scale, tuple):
+        values *= per_channel(scaling.scale)
+    elif scaling.scale != 1.0:
         values *= scaling.scale
     if any(scaling.mean):
         values -= per_channel(scaling.mean)

@@ -5,6 +5,8 @@ Levels of the stored pyramid become SubIFDs; tiles are deflated; BigTIFF is used
 might not fit 4 GB.  Pixel size is PhysicalSizeX/Y, and the place of the map on the slide is the
 PositionX/Y of every plane: the centre of the first pixel, as in the OME-Zarr.
 
+The map of a raster with a place on the earth (GeoTIFF) has the same tags, for its own px.
+
 Tiles are read from the map as the file asks for them, one class at a time.  Pixels that were not
 computed are 0, in floating-point maps NaN.  (OME has no half floats: float16 becomes float32.)
 """
@@ -25,6 +27,7 @@ from gigafcn.output.metadata import level_transform
 from gigafcn.output.palette import rgb
 from gigafcn.output.reading import check_scores, read_level
 from gigafcn.progress import Progress, ProgressCallback
+from gigafcn.slide.georeference import NO_DATA, GeoReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +46,7 @@ _MOST_CLASSIC_BYTES = 2**32 - 2**25
 _TILES_AT_ONCE = 16  # bytes that tifffile holds while it compresses, in tiles
 _THREADS = 2
 _UM_PER_CM = 10_000
+_ASCII = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def write_ome_tiff(
                 extra: dict[str, Any] = {"subfiletype": 1, "metadata": None}
                 if level == 0:
                     extra = {"subifds": len(arrays) - 1, "metadata": _metadata(stored, name)}
+                    extra["extratags"] = _geo_tags(stored, _dtype(array))
                 _write_level(writer, stored, array, level, counted, extra)
     return {"levels": len(stored.levels)}
 
@@ -197,6 +202,17 @@ def _metadata(stored: StoredMap, name: str) -> dict[str, Any]:
         metadata["Channel"] = {"Name": ["class"]}
         metadata["Description"] = ", ".join(f"{i} {c}" for i, c in enumerate(spec.classes))
     return metadata
+
+
+def _geo_tags(stored: StoredMap, dtype: np.dtype[Any]) -> list[tuple[int, int, int, Any, bool]]:
+    """GeoTIFF's tags for a map of a raster that has a place on the earth."""
+    geo = stored.provenance.get("geo")
+    if geo is None:
+        return []
+    tags = list(GeoReference.from_json(geo).tags())
+    if dtype.kind == "f":
+        tags.append((NO_DATA, _ASCII, 0, "nan", True))
+    return tags
 
 
 def _packed(colour: str) -> int:

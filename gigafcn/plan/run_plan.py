@@ -22,7 +22,9 @@ Pair = tuple[int, int]
 class Scaling:
     """How stored pixels become the model's input: x = (stored * scale - mean) / std."""
 
-    scale: float
+    scale: float | tuple[float, ...]
+    """One number for all channels, or one per channel."""
+
     mean: tuple[float, ...]
     """One number per channel, or one for all."""
 

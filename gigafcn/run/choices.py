@@ -6,7 +6,8 @@ Each is refused here, with what would do, if it cannot be carried out.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,6 @@ from gigafcn.schedule.crew import MEMORY_SHARE
 from gigafcn.schedule.resources import available_memory, threads_per_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import nn
@@ -76,12 +76,15 @@ def level(slide: Slide, level: int | None) -> int:
     return chosen
 
 
-def channels(slide: Slide, model: LoadedModel, asked: Sequence[int] | None) -> tuple[int, ...]:
+def channels(
+    slide: Slide, model: LoadedModel, asked: Sequence[int | str] | None
+) -> tuple[int, ...]:
     """Channels of the slide that the model sees, in its order."""
-    chosen = tuple(range(slide.channels)) if asked is None else tuple(asked)
-    for channel in chosen:
-        if not 0 <= channel < slide.channels:
-            raise UsageError(f"{slide.name} has channels 0 to {slide.channels - 1}, not {channel}")
+    chosen = tuple(range(slide.channels))
+    if asked is not None:
+        chosen = tuple(_channel(slide, one) for one in asked)
+    if not chosen:
+        raise UsageError("channels must name one channel at least")
     wanted = model.channels
     if wanted is not None and wanted != len(chosen):
         raise SlideError(
@@ -89,6 +92,35 @@ def channels(slide: Slide, model: LoadedModel, asked: Sequence[int] | None) -> t
             f"choose them with --channels"
         )
     return chosen
+
+
+def _channel(slide: Slide, asked: int | str) -> int:
+    """Number of a channel given by number or name; case matters only where it must."""
+    if not isinstance(asked, str):
+        if not 0 <= asked < slide.channels:
+            raise UsageError(f"{slide.name} has channels 0 to {slide.channels - 1}, not {asked}")
+        return asked
+    names = slide.channel_names
+    found = [index for index, name in enumerate(names) if name == asked]
+    found = found or [i for i, name in enumerate(names) if name.casefold() == asked.casefold()]
+    if len(found) != 1:
+        what = "no channel" if not found else f"{len(found)} channels"
+        known = ", ".join(f"{index} {name}" for index, name in enumerate(names))
+        raise UsageError(f"{slide.name} has {what} named {asked!r}; its channels are {known}")
+    return found[0]
+
+
+def covered(slide: Slide, options: Options) -> Options:
+    """The options with the scanned area as region, if the slide names one and none was given."""
+    bounds = slide.traits.bounds
+    if not options.crop or options.region is not None or bounds is None:
+        return options
+    if bounds != Box.whole(slide.levels[0].shape):
+        log.info(
+            "the scanned area is mapped, %d x %d px from y %d, x %d on; --no-crop maps the whole",
+            *bounds.shape, bounds.y0, bounds.x0,
+        )  # fmt: skip
+    return replace(options, region=bounds)
 
 
 def output(model: LoadedModel, options: Options) -> str | int | None:
@@ -221,16 +253,18 @@ def scaling(slide: Slide, model: LoadedModel, options: Options, channels: int) -
     scale = model.scale if options.scale is None else options.scale
     if scale is None:
         scale = {"u1": 1 / 255, "u2": 1 / 65535}.get(slide.dtype.str[1:], 1.0)
+    scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
     mean = tuple(options.mean) if options.mean is not None else model.mean or (0.0,)
     std = tuple(options.std) if options.std is not None else model.std or (1.0,)
-    for name, numbers in (("mean", mean), ("std", std)):
+    for name, numbers in (("scale", scales), ("mean", mean), ("std", std)):
         if len(numbers) not in (1, channels):
             raise UsageError(f"{name} has {len(numbers)} numbers for {channels} channels")
         if not np.isfinite(numbers).all():
             raise UsageError(f"{name} must be finite, got {numbers}")
     if not all(std):
         raise UsageError(f"std must not be 0, got {std}")
-    return Scaling(float(scale), tuple(map(float, mean)), tuple(map(float, std)))
+    factor = float(scales[0]) if len(scales) == 1 else tuple(map(float, scales))
+    return Scaling(factor, tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def level_mpp(

@@ -33,7 +33,7 @@ from gigafcn.schedule.site import Site
 from gigafcn.slide.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from distributed import Client
     from torch import nn
@@ -71,7 +71,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     output: str | Path,
     *,
     activation: str | None = None,
-    scale: float | None = None,
+    scale: float | Sequence[float] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     dtype: str = "auto",
@@ -100,7 +100,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     tls_key: str | Path | None = None,
     dashboard: bool = False,
     level: int | None = None,
-    channels: Sequence[int] | None = None,
+    channels: Sequence[int | str] | None = None,
+    plane: Mapping[str, int] | None = None,
+    crop: bool = True,
     border: str | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
     save: str = "both",
@@ -131,8 +133,8 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         "none", "sigmoid" or "softmax"; None: none if the model ends in one, else sigmoid for one
         class and softmax for more.
     scale, mean, std
-        The model sees (stored * scale - mean) / std; scale None is 1/255 for uint8, 1/65535 for
-        uint16, 1 otherwise.
+        The model sees (stored * scale - mean) / std, each one number or one per channel; scale
+        None is 1/255 for uint8, 1/65535 for uint16, 1 otherwise.
     dtype
         Of stored scores: "uint8" is round-half-even(255 * p), "float16", "float32"; "auto" is
         uint8 after sigmoid or softmax, else float32.
@@ -184,7 +186,11 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     level
         Pyramid level to read; None is 0.
     channels
-        Channels of the image to feed, in this order.
+        Channels of the image to feed, by number or name, in this order.
+    plane
+        Of a stack the index along each further axis, such as ``{"t": 0, "z": 2}``.
+    crop
+        Map the scanned area alone, where the slide names it and no region is given.
     border
         For nets that lose a margin, for classifiers and for patch: "cover" mirrors the image
         outward so that the map covers it, "valid" writes the smaller map with its offset. None is
@@ -364,7 +370,8 @@ def _draw(request: Request, path: Path) -> None:
     caption = f"model {request.model.name} · {described_mode(request)}"
     if region is not None:
         shown = covered.hull(Box(*region)).intersect(whole)
-        caption += f" · region y {region[0]} to {region[2]}, x {region[1]} to {region[3]} px"
+        if Box(*region) != slide.traits.bounds:
+            caption += f" · region y {region[0]} to {region[2]}, x {region[1]} to {region[3]} px"
     pixels = read_thumbnail(slide, THUMBNAIL_PX, box=None if region is None else shown)
     thumbnail = Thumbnail(pixels, shown, request.mpp)
     write_picture(

@@ -83,6 +83,7 @@ def _job_files(request: Request, store: Path, folder: Path) -> JobFiles:
         options.allow_unexpected,
         options.strict,
         weights,
+        None if options.plane is None else dict(options.plane),
         key,
     )
 

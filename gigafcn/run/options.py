@@ -10,7 +10,7 @@ from gigafcn.errors import UsageError
 from gigafcn.plan.map_geometry import BORDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gigafcn.schedule.crew import Crew
 
@@ -33,7 +33,7 @@ class Options:
     """Options of :func:`gigafcn.infer` that shape the plan, with its defaults."""
 
     activation: str | None = None
-    scale: float | None = None
+    scale: float | Sequence[float] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     dtype: str = "auto"
@@ -45,7 +45,9 @@ class Options:
     device: str = "auto"
     workers: int | None = None
     level: int | None = None
-    channels: Sequence[int] | None = None
+    channels: Sequence[int | str] | None = None
+    plane: Mapping[str, int] | None = None
+    crop: bool = True
     border: str | None = None
     slide_mpp: float | tuple[float, float] | None = None
     save: str = "both"

@@ -100,8 +100,9 @@ def prepare(source: Source, model: str | Path | nn.Module, options: Options) -> 
         If an option cannot be carried out.
     """
     device = choices.work_device(options)
-    slide = open_slide(source)
+    slide = open_slide(source, plane=options.plane)
     try:
+        options = choices.covered(slide, options)
         return _prepared(slide, choices.model(model, options), options, device)
     except BaseException:
         slide.close()
@@ -327,7 +328,10 @@ def provenance(request: Request) -> dict[str, Any]:
             "fingerprint": slide.fingerprint(),
             "shape": list(slide.levels[0].shape),
             "mpp": request.mpp,
+            "channels": [slide.channel_names[channel] for channel in plan.channels],
+            **slide.traits.to_json(),
         },
+        "geo": _geo(request),
         "model": {
             "name": request.model.name,
             "source": request.model.source,
@@ -338,6 +342,16 @@ def provenance(request: Request) -> dict[str, Any]:
         **(request.classifier.provenance() if request.classifier else {}),
         "plan": plan.to_json(),
     }
+
+
+def _geo(request: Request) -> dict[str, Any] | None:
+    """Where on the earth the map lies, if the slide says where it does itself."""
+    geo, spec = request.slide.traits.geo, request.plan.spec
+    if geo is None:
+        return None
+    down = request.slide.levels[request.plan.level].downsample
+    scale = (float(spec.stride[0]) * down[0], float(spec.stride[1]) * down[1])
+    return geo.of_part(scale, (spec.offset[0] * down[0], spec.offset[1] * down[1])).to_json()
 
 
 def _of_mode(request: Request) -> dict[str, Any]:

@@ -50,6 +50,9 @@ class JobFiles:
     weights: str | None = None
     """Hash of the weights that the run was planned with; None for a file it wrote itself."""
 
+    plane: dict[str, int] | None = None
+    """Of a stack; see :func:`gigafcn.slide.open_slide`."""
+
     key: str = ""
     """Stands for the module: processes that have loaded it for another run do not load it again."""
 

@@ -139,7 +139,7 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
     plan = RunPlan.from_json(plan_json)
     torch.set_num_threads(plan.threads)
     keep_freed_memory()
-    slide = _slide_of(files.slide)
+    slide = _slide_of(files)
     module = _module_of(files)
     model: ModelGraph | Forward
     if plan.windows is None:
@@ -151,10 +151,10 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
     return Job(plan, model, image, Path(files.store), stop)
 
 
-def _slide_of(source: str) -> Slide:
-    if source.endswith(".npy"):
-        return open_slide(np.load(source, mmap_mode="r"))
-    return open_slide(source)
+def _slide_of(files: JobFiles) -> Slide:
+    if files.slide.endswith(".npy"):
+        return open_slide(np.load(files.slide, mmap_mode="r"))
+    return open_slide(files.slide, plane=files.plane)
 
 
 def _module_of(files: JobFiles) -> nn.Module:

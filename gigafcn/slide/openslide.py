@@ -62,7 +62,7 @@ _CACHE_BYTES = 64 << 20
 _BLOCK_PX = 512
 """Side of a block where tiles lie anywhere."""
 
-_LEAST_PX = 256
+_LEAST_PX = 128
 """Least side of a block, unless the level is smaller: stored tiles may be 8 px high."""
 
 _BISECTED_PX = 32

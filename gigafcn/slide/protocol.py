@@ -134,7 +134,7 @@ def check_plane(name: str, asked: Mapping[str, int], sizes: Mapping[str, int]) -
     """
     for axis, index in asked.items():
         size = sizes.get(axis, 1)
-        if axis in ("y", "x", "s") or not 0 <= index < size:
+        if axis in ("y", "x", "c", "s") or not 0 <= index < size:
             known = ", ".join(f"{a}: {n}" for a, n in sizes.items()) or "none"
             raise UsageError(
                 f"{name} has no plane {axis}={index}; planes by axis beside y and x: {known}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tifffile import TiffFile
 
-from gigafcn.errors import RunError, SlideError
+from gigafcn.errors import RunError, SlideError, UsageError
 from gigafcn.slide.fingerprint import hash_file
 from gigafcn.slide.marks import Holes, Reading, with_no_data
 from gigafcn.slide.protocol import Level, Pixels, cause, check_box, downsample_of
@@ -58,7 +58,7 @@ class TiffSlide:
         try:
             with TiffFile(path, _multifile=False) as tif:
                 self._parse(tif, plane or {})
-        except SlideError:
+        except (SlideError, UsageError):
             raise
         # tifffile raises errors of many kinds on damaged files
         except Exception as error:

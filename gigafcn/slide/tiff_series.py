@@ -18,7 +18,7 @@ from tifffile import TIFF, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from gigafcn.errors import SlideError
 from gigafcn.slide.array import MOST_CHANNELS
-from gigafcn.slide.georeference import PIXEL_SCALE
+from gigafcn.slide.georeference import NO_DATA, PIXEL_SCALE
 from gigafcn.slide.marks import Mark
 from gigafcn.slide.mpp import parse_number
 from gigafcn.slide.protocol import Pixels, check_dtype, check_plane, downsample_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _JPEG = {6, 7, 33007, 34892}
 _JPEG_2000 = {33003, 33004, 33005, 34712}
 _RGB, _PALETTE, _YCBCR = 2, 3, 6
-_GDAL_NO_DATA = 42113
 
 
 def choose_series(tif: TiffFile, path: str) -> TiffPageSeries:
@@ -68,7 +67,7 @@ def choose_plane(
     """
     sizes = dict(zip(series.get_axes(False), series.get_shape(False), strict=True))
     lead = {axis: int(size) for axis, size in sizes.items() if axis not in "YXS"}
-    named_sizes = {axis.lower(): size for axis, size in lead.items()}
+    named_sizes = {axis.lower(): size for axis, size in lead.items() if axis != "C"}
     check_plane(path, asked, named_sizes)
     long = [axis for axis, size in lead.items() if size > 1 and axis.lower() not in asked]
     unnamed = sizes.get("S", 1) == 1 and not (named and series.kind != "ome")
@@ -188,7 +187,7 @@ def blank_of(page: TiffPage) -> float:
 
 def no_data_of(page: TiffPage) -> float | None:
     """Value that means "no data", by GDAL's tag; None without it."""
-    value = parse_number(page.tags.valueof(_GDAL_NO_DATA), finite=False)
+    value = parse_number(page.tags.valueof(NO_DATA), finite=False)
     if value is None or page.dtype is None:
         return None
     fits = page.dtype.kind == "f" or (
