@@ -1,9 +1,9 @@
 """Where are certificates kept, so that a model is tried once and not before every map?
 
 One small JSON file per model, rules, precision and device in ``$GIGAFCN_CACHE/certificates``, by
-default below ``~/.cache/gigafcn``.  It holds figures of noise and nothing of any slide.  Only
-certificates that hold, and for which all was done, are kept; a cache that cannot be read or
-written is as good as none.
+default below ``~/.cache/gigafcn``; beside it other rooms keep what they measured once.  It holds
+figures of noise and nothing of any slide.  Only certificates that hold, and for which all was
+done, are kept; a cache that cannot be read or written is as good as none.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ log = logging.getLogger(__name__)
 VARIABLE = "GIGAFCN_CACHE"
 
 
-def cache_folder() -> Path | None:
-    """Folder of the certificates; None if there is no place for it."""
+CERTIFICATES = "certificates"
+
+
+def cache_folder(kind: str) -> Path | None:
+    """Folder of one kind of thing that is kept; None if there is no place for it."""
     given = os.environ.get(VARIABLE)
     if given:
-        return Path(given) / "certificates"
+        return Path(given) / kind
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:  # an account without a home
         return None
-    return Path(base) / "gigafcn" / "certificates"
+    return Path(base) / "gigafcn" / kind
 
 
 def cache_key(*parts: object) -> str:
@@ -41,7 +44,7 @@ def cache_key(*parts: object) -> str:
 
 def read_cached(key: str) -> Certificate | None:
     """A certificate written before, marked as such; None if there is none that can be read."""
-    folder = cache_folder()
+    folder = cache_folder(CERTIFICATES)
     if folder is None:
         return None
     try:
@@ -53,14 +56,19 @@ def read_cached(key: str) -> Certificate | None:
 
 def write_cached(key: str, certificate: Certificate) -> None:
     """Keep a certificate that holds, and for which all was done."""
-    folder = cache_folder()
-    if folder is None or not certificate.holds or certificate.not_done:
+    if certificate.holds and not certificate.not_done:
+        keep(CERTIFICATES, key, json.dumps(certificate.to_json()))
+
+
+def keep(kind: str, key: str, text: str) -> None:
+    """Write a file of the cache, whole or not at all; nothing is said if there is no place."""
+    folder = cache_folder(kind)
+    if folder is None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(certificate.to_json())
         with NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
             file.write(text)
         Path(file.name).replace(folder / f"{key}.json")
     except OSError as error:
-        log.debug("the certificate is not kept: %s", error)
+        log.debug("not kept in %s: %s", folder, error)

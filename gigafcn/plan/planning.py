@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Pair = tuple[int, int]
 
+Steps = tuple[int, int]
+"""Height of a strip and width of a block, in map px."""
+
 STRIP_INPUT_PX = 128
 """Height of a strip in input px unless the user chose one."""
 
@@ -222,19 +225,27 @@ def _widths(width: int, unit: int) -> Iterator[int]:
         columns = columns + 1 if columns < 4 else ceil(columns * 1.4)
 
 
-def _steps(demand: Demand, strip: int | None) -> Pair:
-    """Height of a strip and width of a block in map px, whole output periods."""
-    if strip is not None and strip < 1:
+def _steps(demand: Demand, strip: int | None) -> Steps:
+    if strip is None:
+        return steps_of(demand, STRIP_INPUT_PX, BLOCK_INPUT_PX)
+    if strip < 1:
         raise UsageError(f"strip must be at least 1 px, got {strip}")
-    asked = (
-        strip if strip is not None else round(STRIP_INPUT_PX / demand.stride[0]),
-        round(BLOCK_INPUT_PX / demand.stride[1]),
-    )
+    return steps_of(demand, strip * demand.stride[0], BLOCK_INPUT_PX)
+
+
+def steps_of(demand: Demand, high_px: int | Fraction, wide_px: int | Fraction) -> Steps:
+    """Height of a strip and width of a block, whole output periods, for sizes in input px."""
+    asked = round(high_px / demand.stride[0]), round(wide_px / demand.stride[1])
     high, wide = (
         max(1, ceil(a / p)) * p if p <= 4 * a else max(1, a)
         for a, p in zip(asked, demand.period, strict=True)
     )
     return high, wide
+
+
+def memory_of(demand: Demand, layout: Layout, steps: Steps) -> int:
+    """Projected peak bytes of one worker for a layout with other strips and blocks."""
+    return projected_bytes(demand, layout.tile, layout.shard, *steps)
 
 
 def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: int) -> int:

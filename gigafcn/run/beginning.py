@@ -20,6 +20,7 @@ from gigafcn.output.store import create_map
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run.fingerprint import fingerprint
 from gigafcn.run.places import picture_of
+from gigafcn.run.tuning import tuned
 from gigafcn.schedule.lock import locked
 from gigafcn.schedule.run_folder import Receipt, RunFolder, refuse_another
 
@@ -110,6 +111,7 @@ def _taken_up(request: Request, folder: RunFolder, *, overwrite: bool, resume: b
             return _gone_on_with(request, folder, earlier, asked)
     if resume:
         raise UsageError(f"there is no run to resume at {path}; leave --resume out to begin one")
+    request = tuned(request)
     _create(request, folder, asked, overwrite=overwrite)
     return Begun(request, folder, asked, {})
 

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.precision import threads
 from gigafcn.engine.probe import seconds_per_call
-from gigafcn.engine.sweep import Sweep
 from gigafcn.geometry import Box
 from gigafcn.output.disk import format_bytes
 from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
-from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import count_tiles
 from gigafcn.plan.window_layout import count_batches, window_waste
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
-from gigafcn.schedule.job import placed_graph
+from gigafcn.run.trial import spare_processors, try_part
+from gigafcn.run.tuning import tuned
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from gigafcn.plan.windows import Windows
     from gigafcn.slide.opening import Source
-
-MEASURED_STRIPS = 4
-MEASURED_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +183,7 @@ def plan_run(
     """
     request = prepare(source, model, Options(**options))
     try:
-        return _report(request)
+        return _report(tuned(request))
     finally:
         request.slide.close()
 
@@ -221,12 +217,13 @@ def _exact_figures(request: Request) -> dict[str, Any]:
     run, graph = request.plan, request.graph
     read_twice = waste(graph, run.box, run.tile)
     needed = graph.need_box(run.box)
+    spare = spare_processors(run, request.options.workers or 1)
     return {
         "halo": request.exact.halo,
         "period": request.exact.period,
         "window": _largest_window(request),
         "waste": read_twice,
-        "seconds": needed.area * read_twice * _seconds_per_px(request),
+        "seconds": needed.area * read_twice * try_part(request).overlapped(spare),
     }
 
 
@@ -281,48 +278,3 @@ def _largest_window(request: Request) -> tuple[int, int]:
         run.box
     )
     return request.graph.need_box(tile).shape
-
-
-def _seconds_per_px(request: Request) -> float:
-    """Seconds per input px, computing and decoding, measured on a small part in the middle."""
-    run = request.plan
-    height = min(run.box.y.size, MEASURED_STRIPS * run.strip)
-    width = min(run.box.x.size, run.tile[1], MEASURED_BLOCKS * run.block)
-    y = run.box.y0 + (run.box.y.size - height) // 2 // run.period[0] * run.period[0]
-    x = run.box.x0 + (run.box.x.size - width) // 2 // run.period[1] * run.period[1]
-    part = Box(y, x, y + height, x + width)
-    computing = _block_seconds(request, part)
-    needed = request.graph.need_box(part)
-    start = time.perf_counter()
-    request.image.read(needed)
-    return computing + (time.perf_counter() - start) / needed.area
-
-
-def _block_seconds(request: Request, part: Box) -> float:
-    """Median seconds per input px of a block once the sweep is under way."""
-    run = request.plan
-    graph = placed_graph(request.graph, run)
-    sweep = plan_sweep(
-        graph.nodes, graph.output, part, strip=run.strip, block=run.block, period=run.period
-    )
-    dtype, device = PRECISIONS[run.precision], torch.device(run.device)
-    times = [time.perf_counter()]
-    areas = []
-
-    def read(box: Box) -> Tensor:
-        shape = (1, graph.image.channels, *box.shape)
-        pixels = torch.rand(shape, dtype=dtype, device=device)
-        return pixels.contiguous(memory_format=torch.channels_last)
-
-    def write(box: Box, logits: Tensor) -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter())
-        areas.append(box.area * float(run.geometry.stride[0] * run.geometry.stride[1]))
-
-    with threads(run.threads), torch.inference_mode():
-        Sweep(graph, sweep).run(read, write)
-    costs = [(b - a) / area for a, b, area in zip(times, times[1:], areas, strict=False)]
-    # The first strip also fills the halo; what comes after it is the steady state.
-    steady = costs[len(sweep.blocks) :] or costs
-    return statistics.median(steady)

@@ -52,7 +52,7 @@ def test_a_place_that_takes_nothing_is_as_good_as_none(cache: Path) -> None:
 def test_by_default_it_is_where_caches_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GIGAFCN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "gigafcn" / "certificates"
+    assert cache_folder("certificates") == tmp_path / "gigafcn" / "certificates"
 
 
 def test_verify_itself_always_tries(cache: Path) -> None:

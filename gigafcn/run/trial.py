@@ -1,0 +1,128 @@
+"""How fast does this run compute a part of its map on this machine?
+
+A part in the middle is read, computed and stored in a temporary folder, the way the run will do
+it.  The first strip also fills the halo, so what counts are the blocks after it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+
+from gigafcn.engine.precision import threads
+from gigafcn.engine.tile import compute_tile
+from gigafcn.geometry import Box, Span
+from gigafcn.output.store import MapStore, create_map
+from gigafcn.plan.saving import stored_shape
+from gigafcn.schedule.job import placed_graph
+from gigafcn.schedule.resources import available_cpus
+
+if TYPE_CHECKING:
+    from gigafcn.graph.model_graph import ModelGraph
+    from gigafcn.plan.run_plan import RunPlan
+    from gigafcn.run.request import Request
+
+STRIPS = 4
+BLOCKS = 3
+"""Strips and blocks of the part: one strip fills the halo, one block may meet the left edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of one worker per input px."""
+
+    computing: float
+    """Of the thread that computes, blocks after the first strip."""
+
+    reading: float
+    """Of the thread that reads and decodes."""
+
+    storing: float
+    """Of the thread that compresses and stores."""
+
+    def overlapped(self, spare: int) -> float:
+        """Seconds per input px when all three work at once.
+
+        Parameters
+        ----------
+        spare
+            Processors that the threads of all workers leave free. If there are none, what is
+            compressed takes time from what is computed; reading did so in the trial already.
+        """
+        if spare > 0:
+            return max(self.computing, self.reading, self.storing)
+        return max(self.computing + self.storing, self.reading)
+
+
+def try_part(request: Request, graph: ModelGraph | None = None) -> Pace:
+    """Compute a part of an exact run.
+
+    Parameters
+    ----------
+    graph
+        As placed for this plan, if it has been already.
+
+    Raises
+    ------
+    RunError
+        If the part cannot be read, computed or stored.
+    """
+    plan = _plan_of_part(request.plan)
+    graph = graph or placed_graph(request.graph, plan)
+    ends = [(time.perf_counter(), 0)]
+
+    def advance(pixels: int) -> None:
+        if plan.device.startswith("cuda"):
+            torch.cuda.synchronize(plan.device)
+        ends.append((time.perf_counter(), pixels))
+
+    with TemporaryDirectory(prefix="gigafcn-trial-") as folder, threads(plan.threads):
+        path = Path(folder) / "map.zarr"
+        create_map(path, plan.spec)
+        store = MapStore(path, plan.spec)
+        receipt = compute_tile(graph, plan, plan.box, request.image, store, advance)
+    stride = plan.geometry.stride
+    pixels = plan.box.area * float(stride[0] * stride[1])
+    return Pace(
+        computing=_steady(ends, plan) / float(stride[0] * stride[1]),
+        reading=receipt.reading_s / request.graph.need_box(plan.box).area,
+        storing=receipt.storing_s / pixels / plan.threads,
+    )
+
+
+def spare_processors(plan: RunPlan, workers: int) -> int:
+    """Processors that computing leaves free."""
+    return available_cpus() - plan.threads * workers
+
+
+def _steady(ends: list[tuple[float, int]], plan: RunPlan) -> float:
+    """Median seconds per map px of a block once the sweep is under way."""
+    first = -(-plan.box.x.size // plan.block)
+    costs = [(end - begin) / pixels for (begin, _), (end, pixels) in pairwise(ends)]
+    return statistics.median(costs[first:] or costs)
+
+
+def _plan_of_part(plan: RunPlan) -> RunPlan:
+    """The plan of a part in the middle, as a map of its own with one tile."""
+    rows = _middle(plan, 0, STRIPS * plan.strip)
+    columns = _middle(plan, 1, min(plan.tile[1], BLOCKS * plan.block))
+    box = Box.of(rows, columns)
+    shape = stored_shape(box.shape, plan.averaged)
+    return replace(
+        plan, box=box, tile=box.shape, spec=replace(plan.spec, shape=shape, name="trial")
+    )
+
+
+def _middle(plan: RunPlan, axis: int, size: int) -> Span:
+    """About ``size`` positions in the middle, from a whole period and a whole stored px on."""
+    span, unit = plan.box.spans[axis], plan.period[axis] * plan.averaged[axis]
+    size = min(span.size, -(-size // plan.averaged[axis]) * plan.averaged[axis])
+    start = span.start + (span.size - size) // 2 // unit * unit
+    return Span(start, start + size)
