@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from gigafcn.output.opening import open_map
     from gigafcn.progress import Progress
     from gigafcn.run import PlanReport, Result, infer, plan_run
+    from gigafcn.run.check import Checked, check
     from gigafcn.run.verify import verify
     from gigafcn.slide.opening import open_slide
 
 _HOMES = {
     "Certificate": "gigafcn.certificate.certificate",
     "CertificateError": "gigafcn.errors",
+    "Checked": "gigafcn.run.check",
     "Evaluation": "gigafcn.evaluate.scoring",
     "Export": "gigafcn.export.exporting",
     "Footprint": "gigafcn.analysis",
@@ -46,6 +48,7 @@ _HOMES = {
     "SlideError": "gigafcn.errors",
     "UsageError": "gigafcn.errors",
     "analyze": "gigafcn.analysis",
+    "check": "gigafcn.run.check",
     "evaluate_map": "gigafcn.evaluate.scoring",
     "export_map": "gigafcn.export.exporting",
     "infer": "gigafcn.run.inference",
@@ -59,6 +62,7 @@ _HOMES = {
 __all__ = [
     "Certificate",
     "CertificateError",
+    "Checked",
     "Evaluation",
     "Export",
     "Footprint",
@@ -73,6 +77,7 @@ __all__ = [
     "SlideError",
     "UsageError",
     "analyze",
+    "check",
     "evaluate_map",
     "export_map",
     "infer",

@@ -48,6 +48,10 @@ class RunError(GigafcnError, RuntimeError):
     exit_code: ClassVar[int] = 5
 
 
+class WorkersDied(RunError):
+    """A tile was given up: worker processes die of it, whoever computes it."""
+
+
 class StorageError(RunError):
     """The disk or store refuses to take the map; the next tile would fare no better."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from cyclopts import (
 )
 from pydantic import ValidationError as InvalidOptions
 
+from gigafcn.cli.check import check
 from gigafcn.cli.demo import demo
 from gigafcn.cli.evaluate import evaluate
 from gigafcn.cli.export import export
@@ -36,9 +36,10 @@ from gigafcn.cli.infer import infer
 from gigafcn.cli.inspect import inspect
 from gigafcn.cli.plan import plan
 from gigafcn.cli.reporting import fail, one_line
+from gigafcn.cli.signals import on_signals, preempted
 from gigafcn.cli.verify import verify
 from gigafcn.config.reading import first_problem
-from gigafcn.errors import GigafcnError, Preempted
+from gigafcn.errors import GigafcnError
 
 USAGE, FAILED, INTERRUPTED = 2, 5, 130
 
@@ -68,6 +69,12 @@ def build_app() -> App:
         usage="Usage: gigafcn verify MODEL [SLIDE] [OPTIONS]",
         sort_key=3.5,
         help_epilogue="Exit codes: 0 it holds, 4 it does not or the model is not local.",
+    )
+    app.command(
+        check,
+        usage="Usage: gigafcn check OUT [--repair] [OPTIONS]",
+        sort_key=5,
+        help_epilogue="Exit codes: 0 the map is as it was written, or is so again, 5 it is not.",
     )
     app.command(
         export,
@@ -163,19 +170,13 @@ def _flag(key: str) -> str:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, sent by clusters before they take a machine away, end a run in good order."""
+    """Let SIGTERM, which clusters send before they take a machine away, end a command well."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        raise Preempted("SIGTERM arrived; the same command goes on from here")
+        raise preempted()
 
-    if threading.current_thread() is not threading.main_thread():
+    with on_signals({signal.SIGTERM: stop}):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _StderrHandler(logging.Handler):

@@ -18,6 +18,7 @@ from gigafcn.cli.reporting import (
     say_json,
 )
 from gigafcn.cli.requests import Config, Debug, InferFlags, Json, Quiet, chosen_model, gathered
+from gigafcn.cli.signals import stoppable
 from gigafcn.config import InferOptions
 from gigafcn.errors import GigafcnError, Preempted, RunError, UsageError
 
@@ -88,7 +89,8 @@ def _mapped(
 ) -> Result:
     from gigafcn.run import infer as run  # loads torch
 
-    return run(source, model, target, **options.arguments(), progress=progress)
+    with stoppable(options.grace) as stop:
+        return run(source, model, target, **options.arguments(), progress=progress, stop=stop)
 
 
 def _progress(

@@ -254,7 +254,7 @@ class PlanOptions(BaseModel):
         >>> PlanOptions(region="10,20,300,400", tile="512,1024").arguments()
         {'region': (20, 10, 420, 310), 'tile': (512, 1024)}
         """
-        chosen = self.model_dump(exclude_unset=True, exclude={"model", "output"})
+        chosen = self.model_dump(exclude_unset=True, exclude={"model", "output", "grace"})
         if self.region is not None:
             x, y, width, height = self.region
             chosen["region"] = (y, x, y + height, x + width)
@@ -296,6 +296,10 @@ class InferOptions(PlanOptions):
 
     overwrite: Annotated[bool, switch(OUTPUT)] = False
     """Replace a map that gigafcn wrote before; nothing else is ever replaced."""
+
+    grace: Annotated[float, Field(ge=0), flag(WORK, "SECONDS")] = 20.0
+    """Seconds that tiles under way have after SIGTERM or Ctrl-C; no more are begun. 0 stops at
+    once."""
 
 
 def merged(config: InferOptions, flags: PlanOptions) -> InferOptions:

@@ -37,7 +37,7 @@ class Account:
 
     def __init__(self, plan: RunPlan, tile: Box) -> None:
         self._plan = plan
-        self._tile = tile
+        self.tile = tile
         rows, columns = status_slices(plan.spec, tile)
         self._corner = (rows.start, columns.start)
         self._shape = (rows.stop - rows.start, columns.stop - columns.start)
@@ -69,7 +69,7 @@ class Account:
         over = (position * offset.denominator - offset.numerator) * stride.denominator
         place = over // (offset.denominator * stride.numerator) - self._plan.box[axis]
         place //= self._plan.averaged[axis]
-        own = self._tile.spans[axis]
+        own = self.tile.spans[axis]
         inside = (position >= 0) & (position < geometry.image[axis])
         inside &= (place >= own.start) & (place < own.stop)
         chunks: NDArray[np.int64] = np.where(inside, place // spec.chunk - self._corner[axis], -1)

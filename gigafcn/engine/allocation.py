@@ -8,7 +8,10 @@ once threads compete for memory.  Elsewhere than on Linux with glibc, nothing ha
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+
+import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's ``mallopt``."""
@@ -33,6 +36,13 @@ def return_freed_memory() -> None:
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
+
+
+def release_memory(device: str) -> None:
+    """Give back what a failed attempt held on a device, in cycles and in torch's own pool."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -46,13 +46,16 @@ class ScoreSink:
     plan
         Of the run.
     tile
-        Map px.
+        Map px; of one of several parts of a tile, the part.
     writer
         Takes what is stored of the tile.
+    last
+        Whether rows are complete with it: no part to the right of it follows.
     """
 
-    def __init__(self, plan: RunPlan, tile: Box, writer: ShardWriter) -> None:
+    def __init__(self, plan: RunPlan, tile: Box, writer: ShardWriter, *, last: bool = True) -> None:
         self._plan = plan
+        self._last = last
         self._tile = tile
         self._writer = writer
         self._means = None
@@ -74,7 +77,7 @@ class ScoreSink:
         else:
             for place, means in self._means.add(box, scores):
                 self._store(place, means)
-        if box.x1 == self._tile.x1:
+        if self._last and box.x1 == self._tile.x1:
             rows = box.y1 - self._plan.box.y0
             self._writer.rows_done(
                 in_store(box, self._plan).y1

@@ -7,14 +7,16 @@ exists anywhere.  The receipt says how long each of the three worked and waited.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gigafcn.engine.account import Account
+from gigafcn.engine.easing import AS_PLANNED, Ease
 from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
@@ -25,7 +27,6 @@ from gigafcn.geometry import Box
 from gigafcn.plan.sweep_plan import SweepPlan, plan_sweep
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from gigafcn.graph.model_graph import ModelGraph
@@ -70,6 +71,9 @@ class TileReceipt:
     failed: tuple[Box, ...]
     """What could not be read, in px of the level; may reach beyond the tile."""
 
+    ease: Ease = AS_PLANNED
+    """How much less was computed at a time than planned."""
+
 
 def sweep_plan(graph: ModelGraph, plan: RunPlan, tile: Box) -> SweepPlan:
     """The sweep of one tile of a run."""
@@ -90,6 +94,7 @@ def compute_tile(
     image: PaddedImage,
     store: MapStore,
     advance: Advance,
+    ease: Ease = AS_PLANNED,
 ) -> TileReceipt:
     """Compute and store one tile.
 
@@ -101,6 +106,8 @@ def compute_tile(
         Map px; whole shards of the store.
     advance
         Called after each block.
+    ease
+        By how much less to compute at a time than planned.
 
     Raises
     ------
@@ -108,30 +115,44 @@ def compute_tile(
         If the output holds NaN or infinity, naming where; if reading or storing fails.
     """
     start = time.perf_counter()
-    sweep = sweep_plan(graph, plan, tile)
-    strips = [Box.of(rows, sweep.window.x) for rows in sweep.rows[0].new if not rows.is_empty]
-    account = Account(plan, in_store(tile, plan))
-    reader = StripReader(image, strips, account)
-    with ShardWriter(store, plan.spec, in_store(tile, plan), account.status) as writer:
-        steps = _Steps(graph, plan, tile, reader, writer, advance)
-        with as_asked():
+    eased = replace(plan, strip=ease.strip(plan))
+    readers: list[StripReader] = []
+
+    def status(row: Box) -> NDArray[np.uint8]:
+        """Cells of a row of shards, whose parts stand side by side."""
+        accounts = [reader.account for reader in readers]
+        parts = [(account, account.tile.intersect(row)) for account in accounts]
+        cells = [account.status(part) for account, part in parts if not part.is_empty]
+        return np.concatenate(cells, axis=1)
+
+    with ShardWriter(store, plan.spec, in_store(tile, plan), status) as writer, as_asked():
+        for box in ease.boxes(tile, plan):
+            sweep = sweep_plan(graph, eased, box)
+            strips = [Box.of(y, sweep.window.x) for y in sweep.rows[0].new if not y.is_empty]
+            readers.append(StripReader(image, strips, Account(plan, in_store(box, plan))))
+            sink = ScoreSink(plan, box, writer, last=box.x1 == tile.x1)
+            steps = _Steps(graph, plan, readers[-1], sink, advance)
             Sweep(graph, sweep).run(steps.read, steps.write)
-    return receipt(tile, start, reader, writer)
+    return receipt(tile, start, readers, writer, ease)
 
 
-def receipt(tile: Box, start: float, reader: StripReader, writer: ShardWriter) -> TileReceipt:
+def receipt(
+    tile: Box, start: float, readers: Sequence[StripReader], writer: ShardWriter, ease: Ease
+) -> TileReceipt:
     """What a tile took that was begun at ``start`` on the performance counter."""
+    counts = [reader.account.counts() for reader in readers]
     return TileReceipt(
         tile=tile,
         seconds=time.perf_counter() - start,
-        reading_s=reader.busy_s,
+        reading_s=sum(reader.busy_s for reader in readers),
         storing_s=writer.busy_s,
-        waited_for_reading_s=reader.waited_s,
+        waited_for_reading_s=sum(reader.waited_s for reader in readers),
         waited_for_storing_s=writer.waited_s,
         objects=writer.written,
         status=writer.status,
-        marks=reader.account.counts(),
-        failed=tuple(sorted(reader.account.failed)),
+        marks={name: sum(c.get(name, 0) for c in counts) for c in counts for name in c},
+        failed=tuple(sorted({box for reader in readers for box in reader.account.failed})),
+        ease=ease,
     )
 
 
@@ -142,13 +163,12 @@ class _Steps:
         self,
         graph: ModelGraph,
         plan: RunPlan,
-        tile: Box,
         reader: StripReader,
-        writer: ShardWriter,
+        sink: ScoreSink,
         advance: Advance,
     ) -> None:
         self._plan = plan
-        self._sink = ScoreSink(plan, tile, writer)
+        self._sink = sink
         self._advance = advance
         self._strips = iter(reader)
         self._held = Box(0, 0, 0, 0)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gigafcn.engine.account import Account
 from gigafcn.engine.blend import Blend
+from gigafcn.engine.easing import AS_PLANNED, Ease
 from gigafcn.engine.forward import Forward, refuse_other_shape
 from gigafcn.engine.patch import Patch
 from gigafcn.engine.pixels import PRECISIONS, to_input
@@ -54,6 +55,7 @@ def compute_windows(
     image: PaddedImage,
     store: MapStore,
     advance: Advance,
+    ease: Ease = AS_PLANNED,
 ) -> TileReceipt:
     """Compute and store one tile; see :func:`gigafcn.engine.tile.compute_tile`.
 
@@ -77,12 +79,20 @@ def compute_windows(
         with as_asked():
             for row, batches in feed.rows():
                 for columns, batch in batches:
-                    outputs = forward(batch)
+                    outputs = _in_batches(forward, batch, ease)
                     refuse_other_shape(outputs, windows, len(columns), classes)
                     gathering.add(row, columns, outputs)
                     progress.add(len(columns))
                 gathering.end_row(row)
-    return receipt(tile, start, feed.reader, writer)
+    return receipt(tile, start, [feed.reader], writer, ease)
+
+
+def _in_batches(forward: Forward, batch: Tensor, ease: Ease) -> Tensor:
+    """The module's output for a batch, computed for fewer windows at a time if need be."""
+    most = ease.batch(len(batch))
+    if most == len(batch):
+        return forward(batch)
+    return torch.cat([forward(part).clone() for part in torch.split(batch, most)])
 
 
 class _Progress:

@@ -240,6 +240,24 @@ def source_shards(spec: MapSpec, level: int, index: tuple[int, int]) -> list[tup
     return levels[level - 1].shards_in(Box(*(2 * edge for edge in box)))
 
 
+def shard_keys(spec: MapSpec, level: int, index: tuple[int, int]) -> tuple[str, ...]:
+    """Keys within the store of the objects that hold a shard: of its scores, of its labels.
+
+    Examples
+    --------
+    >>> spec = MapSpec((600, 600), ("a",), ("FF0000",), "uint8", 256, 512)
+    >>> shard_keys(spec, 0, (1, 0))
+    ('0/c/0/1/0',)
+    """
+    place = f"{index[0]}/{index[1]}"
+    return tuple(
+        f"{kind.path(level)}/c/{place}"
+        if kind.planes is None
+        else f"{kind.path(level)}/c/0/{place}"
+        for kind in array_kinds(spec)
+    )
+
+
 def status_slices(spec: MapSpec, box: Box) -> tuple[slice, slice]:
     """Where the cells of ``box`` (whole chunks clipped to the map) lie in the status array."""
     inside = box.clip(spec.shape)

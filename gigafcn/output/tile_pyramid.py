@@ -17,7 +17,7 @@ from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.pyramid import Halve, halving
 from gigafcn.output.shards import ShardedArray
-from gigafcn.output.spec import MapSpec, array_kinds, map_levels, pyramid_shards
+from gigafcn.output.spec import MapSpec, array_kinds, map_levels, pyramid_shards, shard_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +50,15 @@ def shards_across_tiles(spec: MapSpec, level: int, tile: tuple[int, int]) -> lis
         for index in pyramid_shards(spec, level)
         if not _within_one(_source_box(spec, level, index), tile)
     ]
+
+
+def drop_shards_within(root: Path, spec: MapSpec, tile: Box) -> None:
+    """Remove the shards of coarser levels that a tile alone would build, should there be any."""
+    for level in range(1, len(map_levels(spec))):
+        for index in pyramid_shards(spec, level):
+            if tile.contains(_source_box(spec, level, index)):
+                for key in shard_keys(spec, level, index):
+                    (root / key).unlink(missing_ok=True)
 
 
 def _source_box(spec: MapSpec, level: int, index: tuple[int, int]) -> Box:

@@ -19,7 +19,7 @@ from gigafcn.output.ownership import KEY, attributes_of, is_ours, make_room
 from gigafcn.output.store import create_map
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run.fingerprint import fingerprint
-from gigafcn.run.places import picture_of
+from gigafcn.run.places import picture_of, places
 from gigafcn.run.tuning import tuned
 from gigafcn.schedule.lock import locked
 from gigafcn.schedule.run_folder import Receipt, RunFolder, refuse_another
@@ -49,16 +49,24 @@ class Begun:
     """What the finished map says about its making; None if there is work to do."""
 
 
-@contextmanager
-def begun(request: Request, path: Path, *, overwrite: bool, resume: bool) -> Iterator[Begun]:
-    """Hold an output for a run; on failure keep what is done, and nothing if nothing is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """Where a map goes, and what may be done to what is there."""
 
-    Parameters
-    ----------
-    overwrite
-        Replace a map that gigafcn wrote.
-    resume
-        Refuse to begin anew.
+    path: Path
+    overwrite: bool = False
+    """Replace a map that gigafcn wrote."""
+
+    resume: bool = False
+    """Refuse to begin anew."""
+
+    reopen: bool = False
+    """Compute again what is damaged of a finished map."""
+
+
+@contextmanager
+def begun(request: Request, at: At) -> Iterator[Begun]:
+    """Hold an output for a run; on failure keep what is done, and nothing if nothing is.
 
     Raises
     ------
@@ -67,6 +75,7 @@ def begun(request: Request, path: Path, *, overwrite: bool, resume: bool) -> Ite
     RunError
         If the disk refuses.
     """
+    path = at.path
     folder = RunFolder(path)
     made = [parent for parent in path.parents if not parent.exists()]
     _make(folder)
@@ -74,7 +83,7 @@ def begun(request: Request, path: Path, *, overwrite: bool, resume: bool) -> Ite
         with ExitStack() as held:
             with storing(path, request.plan.spec, "the lock"):
                 held.enter_context(locked(folder.lock))
-            run = _taken_up(request, folder, overwrite=overwrite, resume=resume)
+            run = _taken_up(request, folder, at)
             try:
                 yield run
             except BaseException:
@@ -101,19 +110,28 @@ def _make(folder: RunFolder) -> None:
         ) from error
 
 
-def _taken_up(request: Request, folder: RunFolder, *, overwrite: bool, resume: bool) -> Begun:
+def _taken_up(request: Request, folder: RunFolder, at: At) -> Begun:
     path, asked = folder.map_path, fingerprint(request)
-    if not overwrite:
-        if (path / "zarr.json").exists() and is_ours(path):
-            return _finished(request, folder, asked)
+    if not at.overwrite:
         earlier = folder.begun()
+        if (path / "zarr.json").exists() and is_ours(path):
+            if earlier is None or not (at.reopen or _lacks_tiles(path)):
+                return _finished(request, folder, asked)
+            refuse_another(earlier, asked, path)
+            (path / "zarr.json").unlink()  # it is not finished any more
         if earlier is not None and is_ours(path):
             return _gone_on_with(request, folder, earlier, asked)
-    if resume:
+    if at.resume:
         raise UsageError(f"there is no run to resume at {path}; leave --resume out to begin one")
     request = tuned(request)
-    _create(request, folder, asked, overwrite=overwrite)
+    _create(request, folder, asked, overwrite=at.overwrite)
     return Begun(request, folder, asked, {})
+
+
+def _lacks_tiles(path: Path) -> bool:
+    """Whether a finished map lacks tiles that were given up."""
+    described = attributes_of(path).get(KEY, {})
+    return bool(described.get("tiles", {}).get("failed"))
 
 
 def _create(request: Request, folder: RunFolder, asked: dict[str, Any], *, overwrite: bool) -> None:
@@ -125,7 +143,7 @@ def _create(request: Request, folder: RunFolder, asked: dict[str, Any], *, overw
         create_map(path, spec, overwrite=overwrite or empty)
         picture_of(path).unlink(missing_ok=True)  # of the map that was replaced
         with storing(path, spec, "the plan"):
-            folder.begin(asked, request.plan.to_json())
+            folder.begin(asked, request.plan.to_json(), places(request))
     except UsageError:
         raise  # what is there belongs to somebody else
     except BaseException:

@@ -15,7 +15,7 @@ from gigafcn.schedule.run_folder import tile_piece
 from gigafcn.slide.marks import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -40,14 +40,38 @@ class Gathered:
     marks: dict[str, int]
     """Px of the image that are not what was scanned, by kind of mark."""
 
+    devices: tuple[str, ...] = ()
+    """On which tiles were computed: a run may be gone on with on another one."""
+
+    eased: tuple[Box, ...] = ()
+    """Tiles that were computed with less at a time than planned, in map px."""
+
+    given_up: tuple[Box, ...] = ()
+    """Tiles that were not computed at all, in map px."""
+
+    def of_tiles(self) -> dict[str, Any]:
+        """What a map says of the computing of its tiles."""
+        return {
+            "devices": list(self.devices),
+            "eased": [list(box) for box in self.eased],
+            "failed": [list(box) for box in self.given_up],
+        }
+
     def to_json(self) -> dict[str, Any]:
         """What a map says of the pixels it rests on."""
         counted = {f"{name}_px": count for name, count in sorted(self.marks.items())}
         return {**counted, "failed_regions": [list(box) for box in self.failed]}
 
 
-def gathered(plan: RunPlan, receipts: Mapping[str, Receipt]) -> Gathered:
+def gathered(
+    plan: RunPlan, receipts: Mapping[str, Receipt], given_up: Collection[Box] = ()
+) -> Gathered:
     """Add up the receipts of all tiles of a plan.
+
+    Parameters
+    ----------
+    given_up
+        Tiles that failed altogether.
 
     Raises
     ------
@@ -55,12 +79,20 @@ def gathered(plan: RunPlan, receipts: Mapping[str, Receipt]) -> Gathered:
         If no chunk could be computed.
     """
     status = empty_status(plan.spec)
+    devices: set[str] = set()
+    eased: list[Box] = []
     failed: set[Box] = set()
     marks = {mark.name.lower(): 0 for mark in (Mark.GAP, Mark.NO_DATA, Mark.FAILED)}
     for tile in tiles(plan.box, plan.tile):
+        if tile in given_up:
+            status[status_slices(plan.spec, in_store(tile, plan))] = ChunkStatus.FAILED
+            continue
         receipt = receipts.get(tile_piece(tile))
         if receipt is None:
             continue
+        devices.add(str(receipt.counts.get("device")))
+        if "eased" in receipt.counts:
+            eased.append(tile)
         rows = [[int(digit) for digit in row] for row in receipt.status]
         status[status_slices(plan.spec, in_store(tile, plan))] = rows
         failed.update(Box(*box) for box in receipt.failed)
@@ -71,7 +103,9 @@ def gathered(plan: RunPlan, receipts: Mapping[str, Receipt]) -> Gathered:
             f"every chunk of the map, {plan.spec.chunk} px a side, has px that could not be read, "
             f"{regions(merged(failed))}; the file is damaged: copy or export it again"
         )
-    return Gathered(status, merged(failed), marks)
+    return Gathered(
+        status, merged(failed), marks, tuple(sorted(devices)), tuple(eased), tuple(given_up)
+    )
 
 
 def merged(boxes: Iterable[Box]) -> tuple[Box, ...]:

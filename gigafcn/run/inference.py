@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.engine.precision import threads as torch_threads
-from gigafcn.errors import GigafcnError, RunError
+from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.metadata import finish_map
 from gigafcn.output.picture import Thumbnail, write_picture
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.tiles import tiles
-from gigafcn.run.beginning import Begun, begun
+from gigafcn.run.beginning import At, Begun, begun
+from gigafcn.run.failures import clear, given_up, refuse_given_up
 from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
 from gigafcn.run.places import picture_of, refuse_taken
@@ -25,7 +26,7 @@ from gigafcn.run.request import Request, prepare, provenance
 from gigafcn.run.telling import described_mode, map_certificate, summary, versions
 from gigafcn.run.verify import check_before_run
 from gigafcn.run.workplace import Place, arrived, workplace
-from gigafcn.schedule.driver import Outcome, run_pyramid, run_tiles
+from gigafcn.schedule.driver import run_pyramid, run_tiles
 from gigafcn.schedule.inbox import Inbox
 from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.schedule.run_folder import tile_piece
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
 
     from gigafcn.certificate.certificate import Certificate
     from gigafcn.progress import ProgressCallback
+    from gigafcn.schedule.stopping import StopRequest
     from gigafcn.slide.opening import Source
 
 log = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 1600
-LISTED_TILES = 5
 CHECKING_THREADS = 4  # its images are small
 
 
@@ -117,6 +118,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     force_activation: bool = False,
     verify: bool = True,
     progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
 ) -> Result:
     """Map an image: class scores of a model at every position, equal to the whole run.
 
@@ -228,6 +230,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         model; see :func:`gigafcn.verify`.
     progress
         Called with :class:`gigafcn.progress.Progress` while the run goes on.
+    stop
+        A :class:`gigafcn.schedule.stopping.StopRequest`, with which a signal handler asks the run
+        to end in good order.
 
     Returns
     -------
@@ -241,17 +246,32 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         If tiles failed, the disk is full, or the output is NaN or infinite.
     """
     given = locals()
-    start = time.perf_counter()
     options = Options(**{f.name: given[f.name] for f in fields(Options) if f.name in given})
     site = Site(**{f.name: given[f.name] for f in fields(Site)})
+    at = At(path=Path(output), overwrite=overwrite, resume=bool(resume))
+    return map_slide(source, model, at, options, site=site, progress=progress, stop=stop)
+
+
+def map_slide(
+    source: Source,
+    model: str | Path | nn.Module,
+    at: At,
+    options: Options,
+    *,
+    site: Site,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+) -> Result:
+    """Make a map, or do what is left to do of it; see :func:`infer`."""
+    start = time.perf_counter()
     with arrived(site, options) as (place, resolved):
         request = prepare(source, model, resolved)
         try:
-            refuse_taken(request.slide, Path(output))
+            refuse_taken(request.slide, at.path)
             checked = _checked(request)
-            with begun(request, Path(output), overwrite=overwrite, resume=bool(resume)) as run:
+            with begun(request, at) as run:
                 if run.finished is None:
-                    return _run(place, run, checked, progress=progress, start=start)
+                    return _run(place, run, checked, progress=progress, start=start, stop=stop)
                 return _found(run, run.finished, start)
         finally:
             request.slide.close()
@@ -264,6 +284,7 @@ def _run(
     *,
     progress: ProgressCallback | None,
     start: float,
+    stop: StopRequest | None = None,
 ) -> Result:
     request, folder = begun.request, begun.folder
     spec, plan, path = request.plan.spec, request.plan, folder.map_path
@@ -273,16 +294,19 @@ def _run(
     began = time.perf_counter()
     inbox = Inbox() if request.options.workers is None else None
     with workplace(place, request, path, run, inbox) as client:
-        outcome = run_tiles(client, run, left, progress, inbox)
-        _refuse_failures(outcome, len(boxes))
-        # A shard made from a tile that had to be computed again is made again.
-        run_pyramid(client, run, spec, plan.stored_tile, progress, () if left else begun.done)
+        outcome = run_tiles(client, run, left, progress, inbox, stop)
+        lacking = given_up(outcome, len(boxes))
+        clear(folder, plan, lacking)
+        standing = {tile_piece(tile) for tile in boxes} | set(begun.done)
+        receipts = {name: r for name, r in folder.receipts().items() if name in standing}
+        run_pyramid(client, run, spec, plan.stored_tile, progress, receipts)
     certificate = map_certificate(request, len(boxes), checked)
     seconds = time.perf_counter() - began
-    found = gathered(plan, folder.receipts())
+    found = gathered(plan, receipts, lacking)
     _tell_failed(found.failed, strict=request.options.strict)
     described = provenance(request) | {
         "reading": found.to_json(),
+        "tiles": found.of_tiles(),
         "fingerprint": begun.fingerprint,
         "certificate": certificate,
         "seconds": round(seconds, 3),
@@ -292,6 +316,7 @@ def _run(
         folder.fold()
     finish_map(path, spec, described, status=found.status)
     _draw(request, path)
+    refuse_given_up(outcome, len(boxes))
     total = time.perf_counter() - start
     shape = (len(spec.stored) or 1, *spec.shape)
     figures = summary(request, outcome, seconds) | {"picture": picture_of(path)}
@@ -333,22 +358,6 @@ def _tell_failed(failed: Sequence[Box], *, strict: bool) -> None:
     if strict:
         raise RunError(f"{message}; copy or export the file again, or leave --strict out")
     log.warning("%s", message)
-
-
-def _refuse_failures(outcome: Outcome, count: int) -> None:
-    """Raise what failed: the error itself when its tile was the whole run."""
-    failures = outcome.failures
-    if not failures:
-        return
-    error = failures[0][1]
-    if count == 1 and isinstance(error, GigafcnError):
-        raise error
-    listed = ", ".join(str(tuple(tile)) for tile, _ in failures[:LISTED_TILES])
-    more = f" and {len(failures) - LISTED_TILES} more" if len(failures) > LISTED_TILES else ""
-    raise RunError(
-        f"{len(failures)} of {count} tiles failed: {listed}{more} (y0, x0, y1, x1 in map px); "
-        f"the first: {error}; the same command tries these again"
-    ) from error
 
 
 def _checked(request: Request) -> Certificate | None:

@@ -1,4 +1,4 @@
-"""Where do the map and its picture go?
+"""Where do the map and its picture go, and where did slide and model come from?
 
 The picture stands beside the map under the same name.  Neither ever takes the slide's own place,
 and a picture replaces only what carries gigafcn's mark.
@@ -13,6 +13,7 @@ from gigafcn.errors import UsageError
 from gigafcn.output.picture import is_own_picture
 
 if TYPE_CHECKING:
+    from gigafcn.run.request import Request
     from gigafcn.slide.protocol import Slide
 
 
@@ -46,3 +47,12 @@ def refuse_taken(slide: Slide, path: Path) -> None:
             f"{picture} exists and was not written by gigafcn, so the map's picture does not "
             f"replace it; choose another output or move that away"
         )
+
+
+def places(request: Request) -> dict[str, str | None]:
+    """Where slide and model are, for a later repair; None for what exists only in memory."""
+    return {"slide": _absolute(request.slide.source), "model": request.original.source}
+
+
+def _absolute(source: str | None) -> str | None:
+    return source if source is None or "://" in source else str(Path(source).absolute())

@@ -19,6 +19,7 @@ import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 
 from gigafcn.errors import RunError, UsageError
+from gigafcn.schedule.deaths import DEATHS
 from gigafcn.schedule.quiet import quiet
 
 if TYPE_CHECKING:
@@ -158,13 +159,10 @@ class _Worker(Worker):
 
 
 def _scheduler_spec(workers: int | None, dashboard: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"allowed_failures": DEATHS - 1, **_address(workers)}
     if not dashboard:
-        return {"cls": _Scheduler, "options": {"dashboard": False, **_address(workers)}}
-    options = {
-        "dashboard": True,
-        "dashboard_address": f"{LOOPBACK}:{DASHBOARD_PORT}",
-        **_address(workers),
-    }
+        return {"cls": _Scheduler, "options": {"dashboard": False, **options}}
+    options |= {"dashboard": True, "dashboard_address": f"{LOOPBACK}:{DASHBOARD_PORT}"}
     return {"cls": Scheduler, "options": options}
 
 

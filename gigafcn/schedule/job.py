@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from gigafcn.engine.allocation import keep_freed_memory
+from gigafcn.engine.allocation import keep_freed_memory, release_memory
+from gigafcn.engine.easing import AS_PLANNED, LADDER, is_out_of_memory
 from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.placing import placed_on
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.engine.tile import TileReceipt, compute_tile
 from gigafcn.engine.windows import compute_windows
-from gigafcn.errors import ModelError, NonLocalError
+from gigafcn.errors import ModelError, NonLocalError, RunError
 from gigafcn.graph.trace import trace
 from gigafcn.model.loading import load_model
 from gigafcn.output.disk import storing
@@ -32,6 +34,7 @@ from gigafcn.slide.opening import open_slide
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gigafcn.engine.easing import Ease
     from gigafcn.geometry import Box
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.plan.map_geometry import MapGeometry
@@ -65,8 +68,39 @@ class Job:
     inbox: Inbox | None = None
     """The driver's, if it is in this process: tiles are computed in its thread."""
 
-    def compute(self, tile: Box, advance: Callable[[int], None]) -> TileReceipt:
-        """Compute and store one tile."""
+    def compute(self, tile: Box, advance: Callable[[int], None], rung: int = 0) -> TileReceipt:
+        """Compute and store one tile, with less at a time if memory does not suffice.
+
+        Parameters
+        ----------
+        rung
+            Of the ladder, on which to begin.
+
+        Raises
+        ------
+        RunError
+            If there is not memory enough on the last rung either.
+        """
+        reason = ""
+        for ease in LADDER[rung:]:
+            try:
+                made = self._computed(tile, advance, ease)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = " ".join(str(error).split())
+            else:
+                self._note(_receipt(made, self.plan.device))
+                return made
+            # Only here is nothing of the attempt held any more, by the error's traceback.
+            release_memory(self.plan.device)
+        raise RunError(
+            f"not enough memory on {self.plan.device} for tile {tuple(tile)} (y0, x0, y1, x1 in "
+            f"map px), even in strips of {LADDER[-1].strip(self.plan)} rows: {reason}; begin "
+            f"anew with a smaller --tile and --strip, or a smaller --batch"
+        )
+
+    def _computed(self, tile: Box, advance: Callable[[int], None], ease: Ease) -> TileReceipt:
 
         def step(pixels: int) -> None:
             if self.stop.is_set():
@@ -75,23 +109,39 @@ class Job:
 
         store = MapStore(self.store, self.plan.spec)
         if isinstance(self.model, Forward):
-            made = compute_windows(self.model, self.plan, tile, self.image, store, step)
-        else:
-            made = compute_tile(self.model, self.plan, tile, self.image, store, step)
-        counts = {"seconds": round(made.seconds, 3), "device": self.plan.device, "nan": 0}
-        status = ["".join(map(str, row)) for row in made.status.tolist()]
-        failed = [list(box) for box in made.failed]
-        self._note(Receipt(tile_piece(tile), made.objects, counts | made.marks, status, failed))
-        return made
+            return compute_windows(self.model, self.plan, tile, self.image, store, step, ease)
+        return compute_tile(self.model, self.plan, tile, self.image, store, step, ease)
 
-    def coarsen(self, level: int, index: tuple[int, int]) -> None:
-        """Build one shard of a coarser level."""
+    def coarsen(
+        self, level: int, index: tuple[int, int], sources: dict[str, str]
+    ) -> dict[str, str]:
+        """Build one shard of a coarser level; returns the CRC32C of what was written, by key.
+
+        Parameters
+        ----------
+        sources
+            CRC32C by key of the shards that it is made of.
+        """
+        start = time.perf_counter()
         written = build_pyramid_shard(self.store, self.plan.spec, level, index)
-        self._note(Receipt(level_piece(level, index), written))
+        counts = {"seconds": round(time.perf_counter() - start, 3), "device": "cpu"}
+        self._note(Receipt(level_piece(level, index), written, counts, sources=sources))
+        return written
 
     def _note(self, receipt: Receipt) -> None:
         with storing(self.store, self.plan.spec, f"the receipt of {receipt.piece}"):
             RunFolder(self.store).write(receipt)
+
+
+def _receipt(made: TileReceipt, device: str) -> Receipt:
+    """What the run folder keeps of a tile."""
+    # A tile with a value that is not a number fails; NaN stands only where nothing was computed.
+    counts = {"seconds": round(made.seconds, 3), "device": device, "nan": 0, **made.marks}
+    if made.ease != AS_PLANNED:
+        counts["eased"] = made.ease.to_json()
+    status = ["".join(map(str, row)) for row in made.status.tolist()]
+    failed = [list(box) for box in made.failed]
+    return Receipt(tile_piece(made.tile), made.objects, counts, status, failed)
 
 
 def untouched_graph(

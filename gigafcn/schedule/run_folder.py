@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gigafcn.geometry import Box
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a later version could not go on with what an earlier one left."""
 
 
@@ -45,6 +45,9 @@ class Receipt:
 
     failed: list[list[int]] = field(default_factory=list)
     """Of a tile: boxes (y0, x0, y1, x1) that could not be read, in px of the level."""
+
+    sources: dict[str, str] = field(default_factory=dict)
+    """Of a coarser level's shard: CRC32C by key of what it was made of."""
 
 
 def tile_piece(tile: Box) -> str:
@@ -97,12 +100,22 @@ class RunFolder:
     def _receipts(self) -> Path:
         return self.path / "receipts"
 
-    def begin(self, fingerprint: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-        """Forget an earlier run and note what this one is."""
+    def begin(
+        self,
+        fingerprint: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        places: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Forget an earlier run and note what this one is, and where slide and model are."""
         self._run.unlink(missing_ok=True)  # first: receipts without it mean nothing
         self.forget()
         self._receipts.mkdir(parents=True)
-        document = {"format": FORMAT, "fingerprint": fingerprint, "plan": plan}
+        document = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "plan": plan,
+            "places": places or {},
+        }
         replace_file(self._run, _encoded(document))
 
     def forget(self) -> None:
@@ -120,14 +133,25 @@ class RunFolder:
 
     def write(self, receipt: Receipt) -> None:
         """Note a piece of work as done."""
+        self._receipts.mkdir(exist_ok=True)
         replace_file(self._receipts / f"{receipt.piece}.json", _encoded(asdict(receipt)))
 
-    def receipts(self) -> dict[str, Receipt]:
-        """All receipts by piece, of a run under way or of a finished one."""
+    def remove(self, piece: str) -> None:
+        """Forget that a piece of work was done."""
+        (self._receipts / f"{piece}.json").unlink(missing_ok=True)
         folded = _decoded(self._folded)
         if folded is not None:
-            return {item["piece"]: Receipt(**item) for item in folded["receipts"]}
-        return {receipt.piece: receipt for receipt in self._single()}
+            kept = [item for item in folded["receipts"] if item["piece"] != piece]
+            replace_file(self._folded, _encoded({**folded, "receipts": kept}))
+
+    def receipts(self) -> dict[str, Receipt]:
+        """All receipts by piece, of a run under way or of a finished one.
+
+        Pieces of a finished map that were computed again have a receipt of their own.
+        """
+        folded = _decoded(self._folded) or {"receipts": []}
+        found = {item["piece"]: Receipt(**item) for item in folded["receipts"]}
+        return found | {receipt.piece: receipt for receipt in self._single()}
 
     def _single(self) -> Iterator[Receipt]:
         if not self._receipts.is_dir():

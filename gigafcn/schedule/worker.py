@@ -17,6 +17,7 @@ from distributed import WorkerPlugin, get_worker
 
 from gigafcn.engine.precision import threads as torch_threads
 from gigafcn.geometry import Box
+from gigafcn.schedule.inbox import Stopped
 from gigafcn.schedule.job import Job, open_job
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ REPORT_EVERY_S = 0.25
 _JOBS: dict[str, _Opening] = {}
 _TURN = threading.Lock()
 """One tile at a time: the plan's memory and threads are for one, however many Dask would start."""
+
+_CLOSED: set[str] = set()
+"""Runs that begin no more tiles."""
 
 
 class _Opening:
@@ -80,9 +84,20 @@ def hold_job(run: str, job: Job) -> None:
 
 def drop_job(run: str) -> None:
     """Forget a job and stop its tile at the next block."""
+    _CLOSED.discard(run)
     opening = _JOBS.pop(run, None)
     if opening is not None:
         opening.close()
+
+
+def close_run(run: str) -> None:
+    """Begin no more tiles of a run in this process; the one under way goes on."""
+    _CLOSED.add(run)
+
+
+def _begin(run: str) -> None:
+    if run in _CLOSED:
+        raise Stopped
 
 
 class JobPlugin(WorkerPlugin):
@@ -125,20 +140,30 @@ class _Reporter:
             self._pixels = 0
 
 
-def tile_task(run: str, tile: tuple[int, int, int, int]) -> TileReceipt:
-    """Compute one tile of a run in this worker, or in the driver's thread if that is near."""
+def tile_task(run: str, tile: tuple[int, int, int, int], rung: int = 0) -> TileReceipt:
+    """Compute one tile of a run in this worker, or in the driver's thread if that is near.
+
+    Parameters
+    ----------
+    rung
+        Of the ladder of ``engine.easing``, on which to begin.
+    """
+    _begin(run)
     job, box = _JOBS[run].job(), Box(*tile)
     inbox = job.inbox
     if inbox is not None:
-        receipt: TileReceipt = inbox.run(lambda: job.compute(box, inbox.advance), job.stop)
+        receipt: TileReceipt = inbox.run(lambda: job.compute(box, inbox.advance, rung), job.stop)
         return receipt
     reporter = _Reporter(run)
     with _TURN, torch_threads(job.plan.threads):
-        receipt = job.compute(box, reporter.advance)
+        _begin(run)
+        receipt = job.compute(box, reporter.advance, rung)
     reporter.flush()
     return receipt
 
 
-def pyramid_task(run: str, level: int, index: tuple[int, int]) -> None:
-    """Build one shard of a coarser level in this worker."""
-    _JOBS[run].job().coarsen(level, index)
+def pyramid_task(
+    run: str, level: int, index: tuple[int, int], sources: dict[str, str]
+) -> dict[str, str]:
+    """Build one shard of a coarser level in this worker; returns CRC32C by key."""
+    return _JOBS[run].job().coarsen(level, index, sources)
