@@ -38,6 +38,7 @@ from gigafcn.cli.plan import plan
 from gigafcn.cli.reporting import fail, one_line
 from gigafcn.cli.signals import on_signals, preempted
 from gigafcn.cli.verify import verify
+from gigafcn.cli.view import view
 from gigafcn.config.reading import first_problem
 from gigafcn.errors import GigafcnError
 
@@ -84,6 +85,7 @@ def build_app() -> App:
         "gigafcn export slide.zarr --to geojson --class nuclei --min-area 10",
     )
     app.command(evaluate, usage="Usage: gigafcn evaluate OUT TRUTH [OPTIONS]", sort_key=7)
+    app.command(view, usage="Usage: gigafcn view OUT [--port PORT]", sort_key=8)
     app.command(demo, usage="Usage: gigafcn demo [OPTIONS]", sort_key=4)
     return app
 

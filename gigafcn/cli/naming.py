@@ -29,8 +29,10 @@ def stem_of(slide: str) -> str:
     return name
 
 
-def map_paths(slides: Sequence[str], output: Path | None) -> list[Path]:
-    """Path of the map of each slide.
+def map_paths(
+    slides: Sequence[str], output: Path | None, names: Sequence[str | None] = ()
+) -> list[Path]:
+    """Path of the map of each slide, by the names given or by those of the slides.
 
     Raises
     ------
@@ -50,13 +52,18 @@ def map_paths(slides: Sequence[str], output: Path | None) -> list[Path]:
             )
         paths = [output]
     else:
-        paths = [_named_after(slide, output or Path()) for slide in slides]
+        named = [*names, *([None] * (len(slides) - len(names)))]
+        paths = [
+            _named_after(slide, output or Path(), name)
+            for slide, name in zip(slides, named, strict=True)
+        ]
     owner: dict[Path, str] = {}
     for slide, path in zip(slides, paths, strict=True):
         if path in owner:
             raise UsageError(
                 f"{owner[path]} and {slide} would both be mapped to {path}; "
-                "run them with different -o directories"
+                "give each a name of its own in a list (a CSV file with the columns slide, name), "
+                "or run them with different -o directories"
             )
         owner[path] = slide
         if path.resolve() == Path(slide).resolve():
@@ -64,6 +71,6 @@ def map_paths(slides: Sequence[str], output: Path | None) -> list[Path]:
     return paths
 
 
-def _named_after(slide: str, folder: Path) -> Path:
-    path = folder / f"{stem_of(slide)}.zarr"
+def _named_after(slide: str, folder: Path, name: str | None) -> Path:
+    path = folder / f"{name or stem_of(slide)}.zarr"
     return path if path.resolve() != Path(slide).resolve() else path.with_stem(f"{path.stem}-map")

@@ -8,6 +8,7 @@ minute.  With ``--json`` stdout holds one JSON object per line and nothing else.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gigafcn.progress import Progress as Report
     from gigafcn.progress import ProgressCallback
     from gigafcn.run import Result
@@ -163,6 +166,15 @@ def closing_line(result: Result) -> str:
         f"mapping, {mode}, model {summary['model']}, "
         f"bottleneck {slowest}: {result.path}, picture {summary['picture']}"
     )
+
+
+def viewing_lines(path: Path) -> list[str]:
+    """Commands that open a map in viewers, in the words of a shell."""
+    name = shlex.quote(str(path))
+    return [
+        f"  napari:       napari --plugin napari-ome-zarr {name}",
+        f"  neuroglancer: gigafcn view {name}",
+    ]
 
 
 def show_table(

@@ -254,7 +254,7 @@ class PlanOptions(BaseModel):
         >>> PlanOptions(region="10,20,300,400", tile="512,1024").arguments()
         {'region': (20, 10, 420, 310), 'tile': (512, 1024)}
         """
-        chosen = self.model_dump(exclude_unset=True, exclude={"model", "output", "grace"})
+        chosen = self.model_dump(exclude_unset=True, exclude={"model", "output", "grace", "export"})
         if self.region is not None:
             x, y, width, height = self.region
             chosen["region"] = (y, x, y + height, x + width)
@@ -267,6 +267,14 @@ class InferOptions(PlanOptions):
     output: Annotated[Path | None, flag(OUTPUT, "PATH", "-o")] = None
     """Where the map goes: a name ending in .zarr is the map itself, any other a directory for it.
     If unset, SLIDE.zarr in the working directory."""
+
+    export: Annotated[
+        tuple[Literal["ome-tiff", "geojson", "png", "jpeg", "csv", "json"], ...] | None,
+        BeforeValidator(values.parse_list),
+        flag(OUTPUT, "FORMAT,..."),
+    ] = None
+    """Also write each map as ome-tiff, geojson, png, jpeg (a heat map of each class but the
+    background), csv or json, beside it; gigafcn export has more options."""
 
     scheduler: Annotated[str | None, flag(CLUSTER, "ADDRESS")] = None
     """Compute with the workers of the Dask scheduler at tcp://HOST:PORT or tls://HOST:PORT."""

@@ -114,6 +114,11 @@ def export_map(
     return Export(target, to, figures)
 
 
+def target_of(path: str | Path, to: str, **options: Any) -> Path:
+    """Where :func:`export_map` writes unless told otherwise."""
+    return _target(open_map(path), to, _chosen(to, options))
+
+
 def _chosen(to: str, options: dict[str, Any]) -> Any:
     kind = _OPTIONS[to]
     known = [option.name for option in fields(kind)]

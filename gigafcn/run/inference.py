@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from gigafcn.certificate.certificate import Certificate
     from gigafcn.progress import ProgressCallback
+    from gigafcn.run.known_model import KnownModel
     from gigafcn.schedule.stopping import StopRequest
     from gigafcn.slide.opening import Source
 
@@ -68,7 +69,7 @@ class Result:
 
 def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     source: Source,
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | KnownModel,
     output: str | Path,
     *,
     activation: str | None = None,
@@ -128,7 +129,8 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         Path or URL of an image, numpy array (y, x) or (y, x, c), or Zarr array.
     model
         Torch module mapping (b, c, y, x) to (b, classes, y', x'), or what
-        :func:`gigafcn.load_model` takes.
+        :func:`gigafcn.load_model` takes; for many slides a
+        :class:`gigafcn.run.known_model.KnownModel`, loaded and analysed once.
     output
         Directory of the OME-Zarr map; a picture goes beside it.
     activation
@@ -254,7 +256,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
 
 def map_slide(
     source: Source,
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | KnownModel,
     at: At,
     options: Options,
     *,

@@ -22,7 +22,7 @@ from gigafcn.plan.map_geometry import MapGeometry, map_geometry
 from gigafcn.plan.planning import Demand, Layout, choose_layout
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
-from gigafcn.run.classifiers import Classifier, as_classifier
+from gigafcn.run.known_model import KnownModel
 from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.windowed import ways_out, windowed
 from gigafcn.schedule.job import untouched_graph
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gigafcn.plan.saving import Saving
     from gigafcn.plan.window_layout import WindowDemand
     from gigafcn.plan.windows import Windows
+    from gigafcn.run.classifiers import Classifier
     from gigafcn.run.options import Options
     from gigafcn.slide.protocol import Slide
 
@@ -87,7 +88,9 @@ class Request:
         return self.exact.graph
 
 
-def prepare(source: Source, model: str | Path | nn.Module, options: Options) -> Request:
+def prepare(
+    source: Source, model: str | Path | nn.Module | KnownModel, options: Options
+) -> Request:
     """Open slide and model, analyse, plan.
 
     Raises
@@ -99,17 +102,19 @@ def prepare(source: Source, model: str | Path | nn.Module, options: Options) -> 
     UsageError
         If an option cannot be carried out.
     """
-    device = choices.work_device(options)
+    device, known = choices.work_device(options), KnownModel.of(model)
     slide = open_slide(source, plane=options.plane)
     try:
         options = choices.covered(slide, options)
-        return _prepared(slide, choices.model(model, options), options, device)
+        return _prepared(slide, known.loaded(options), known, options, device)
     except BaseException:
         slide.close()
         raise
 
 
-def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -> Request:
+def _prepared(
+    slide: Slide, model: LoadedModel, known: KnownModel, options: Options, device: str
+) -> Request:
     level = choices.level(slide, options.level)
     channels = choices.channels(slide, model, options.channels)
     mpp = choices.mpp(slide, options.slide_mpp)
@@ -118,12 +123,12 @@ def _prepared(slide: Slide, model: LoadedModel, options: Options, device: str) -
         return _windowed_request(slide, model, options, chosen)
     if options.window is not None:
         raise UsageError(f"window {options.window} is for mode blend and patch, not mode exact")
-    classifier = as_classifier(model, len(channels), options)
+    classifier = known.classifier(options, len(channels))
     if classifier is not None:
         model = classifier.converted
     output = choices.output(model, options)
-    size = None if classifier is None else classifier.probe_size
-    footprint = _footprint(model, len(channels), size, output, trust=options.trust)
+    seen = (id(model.module), len(channels), known.probe_size(options, len(channels)), output)
+    footprint = known.footprint(seen, lambda: _footprint(model, *seen[1:], trust=options.trust))
     geometry = _geometry(slide.levels[level].shape, footprint, classifier, options.border)
     period = footprint.output_period
     footprint = footprint.at(untouched_graph(model.module, len(channels), geometry, output))

@@ -47,7 +47,7 @@ def named_classes(
     own = model.classes or tuple(f"class {number}" for number in range(count))
     if len(own) != count:
         raise UsageError(
-            f"model {model.name} names {len(own)} classes and gives {count}: {', '.join(own)}"
+            f"{len(own)} class names for a model with {count} output channels: {', '.join(own)}"
         )
     if asked is None:
         return own, tuple(range(count))

@@ -42,7 +42,7 @@ READABLE = (
 """What a path may be, for messages."""
 
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
+ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 _MOST_TRIED = 16
 """Files of a directory that are shown to OpenSlide, which needs one of a DICOM slide's."""
 
@@ -137,7 +137,7 @@ def _tell_missing(path: Path, missing: int) -> None:
 def _open_directory(path: Path, plane: Mapping[str, int]) -> Slide:
     """Open a Zarr store, or a directory with the files of one slide."""
     name = _stem(path.resolve().name)
-    if any((path / file).is_file() for file in _ZARR_FILES):
+    if any((path / file).is_file() for file in ZARR_FILES):
         return open_zarr(str(path), name=name, plane=plane)
     check_plane(str(path), plane, {})
     files = sorted(child for child in path.iterdir() if child.is_file())[:_MOST_TRIED]
@@ -145,7 +145,7 @@ def _open_directory(path: Path, plane: Mapping[str, int]) -> Slide:
         if detect_vendor(file) == "dicom":
             return OpenSlideSlide(file, name=name)
     raise SlideError(
-        f"{path} is a directory that holds neither a Zarr image ({', '.join(_ZARR_FILES)}) nor a "
+        f"{path} is a directory that holds neither a Zarr image ({', '.join(ZARR_FILES)}) nor a "
         f"DICOM slide; give the path of a slide, or of a finished Zarr image"
     )
 

@@ -44,7 +44,9 @@ def test_a_file_that_is_no_image_is_refused(content: bytes, what: str, folder: P
 
 def test_a_folder_without_an_image_is_refused(folder: Path) -> None:
     (folder / "scans").mkdir()
-    assert "scans is a directory that holds neither" in refused_slide("scans", folder)
+    ended = gigafcn("infer", "scans", *MODEL, cwd=folder)
+    assert ended.code == 3
+    assert "no slide found in scans; folders are searched for SVS, TIFF, NDPI, MRXS" in ended.error
 
 
 @pytest.mark.parametrize("share", [0.0004, 0.02])
@@ -118,10 +120,10 @@ def test_a_map_that_never_finished_is_no_slide(folder: Path) -> None:
 
 def test_a_slide_that_fails_does_not_keep_the_next_from_being_mapped(folder: Path) -> None:
     ended = gigafcn("infer", "nosuch.tif", "slide.tif", *MODEL, "-o", "maps", cwd=folder)
-    assert ended.code == 3
+    assert ended.code == 5
     assert ended.err.splitlines()[-1] == "gigafcn: error: 1 of 2 slides failed"
     assert "maps/slide.zarr" in ended.out
-    names = ["slide.png", "slide.zarr", "slide.zarr.run"]
+    names = ["slide.png", "slide.zarr", "slide.zarr.run", "summary.csv"]
     assert sorted(p.name for p in (folder / "maps").iterdir()) == names
 
 

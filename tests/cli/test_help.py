@@ -30,6 +30,7 @@ def test_the_overview_names_every_command(
         "infer        Map slides to class scores.",
         "plan         Say what mapping a slide would take; nothing is written.",
         "inspect      Show how far a model sees, layer by layer.",
+        "view         Show a map in neuroglancer",
         "demo         Draw a slide, map it with the bundled model, and score the map.",
     ):
         assert line in text

@@ -23,7 +23,7 @@ from gigafcn.cli import main
         ("infer a.svs --tile -5", "--tile: must be more than 0, got -5"),
         ("infer a.svs --strip 1 --strip 2", "--strip specified multiple times"),
         ("infer a.svs --dtype int8", "--dtype: 'int8' is not one of 'auto', 'uint8'"),
-        ("infer a.svs --save labels", "--save: 'labels' is not one of 'both' or 'probabilities'"),
+        ("infer a.svs --save all", "--save: 'all' is not one of 'both', 'probabilities' or"),
         ("infer a.svs --memory much", "--memory: 'much' is no amount of memory"),
         ("infer a.svs --region 1,2,3", "--region: expected X,Y,W,H in level-0 px"),
         ("infer a.svs --region -1,0,9,9", "--region: X and Y count from the image's top left"),

@@ -1,0 +1,68 @@
+"""A model that several slides are mapped with: loaded, converted and analysed once.
+
+What is kept depends on the model and on options that are part of the key, never on a slide.
+Models are not changed by runs, so what was found of one holds for the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gigafcn.run import choices
+from gigafcn.run.classifiers import Classifier, as_classifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from gigafcn.analysis import Footprint
+    from gigafcn.model.loading import LoadedModel
+    from gigafcn.run.options import Options
+
+Found = TypeVar("Found")
+
+
+class KnownModel:
+    """A model with what has been found out about it.
+
+    Parameters
+    ----------
+    model
+        What :func:`gigafcn.load_model` takes.
+    """
+
+    def __init__(self, model: str | Path | nn.Module) -> None:
+        self._model = model
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    @staticmethod
+    def of(model: str | Path | nn.Module | KnownModel) -> KnownModel:
+        """The model itself if it is known already."""
+        return model if isinstance(model, KnownModel) else KnownModel(model)
+
+    def loaded(self, options: Options) -> LoadedModel:
+        """The model as :func:`gigafcn.load_model` returns it."""
+        key = ("loaded", options.trust, options.sha256, options.allow_unexpected)
+        return self._once(key, lambda: choices.model(self._model, options))
+
+    def classifier(self, options: Options, channels: int) -> Classifier | None:
+        """The model converted, if it is a classifier of patches."""
+        key = ("classifier", channels, options.patch, options.output_stride)
+        return self._once(key, lambda: as_classifier(self.loaded(options), channels, options))
+
+    def probe_size(self, options: Options, channels: int) -> int | None:
+        """Side in px of images that a converted classifier is analysed with; None for others."""
+        found = self.classifier(options, channels)
+        return None if found is None else found.probe_size
+
+    def footprint(self, key: tuple[Any, ...], find: Callable[[], Footprint]) -> Footprint:
+        """The footprint that ``find`` finds, for what ``key`` says."""
+        return self._once(("footprint", *key), find)
+
+    def _once(self, key: tuple[Any, ...], find: Callable[[], Found]) -> Found:
+        if key not in self._kept:
+            self._kept[key] = find()
+        found: Found = self._kept[key]
+        return found
