@@ -45,6 +45,12 @@ from gigafcn.errors import GigafcnError
 USAGE, FAILED, INTERRUPTED = 2, 5, 130
 
 
+EXPORT_EXAMPLES = (
+    "Examples: gigafcn export slide.zarr --to ome-tiff\n\n"
+    "gigafcn export slide.zarr --to geojson --class nuclei --min-area 10"
+)
+
+
 def build_app() -> App:
     """Gather the commands."""
     app = App(
@@ -81,8 +87,7 @@ def build_app() -> App:
         export,
         usage="Usage: gigafcn export OUT --to FORMAT [-o FILE] [OPTIONS]",
         sort_key=6,
-        help_epilogue="Examples: gigafcn export slide.zarr --to ome-tiff\n\n"
-        "gigafcn export slide.zarr --to geojson --class nuclei --min-area 10",
+        help_epilogue=EXPORT_EXAMPLES,
     )
     app.command(evaluate, usage="Usage: gigafcn evaluate OUT TRUTH [OPTIONS]", sort_key=7)
     app.command(view, usage="Usage: gigafcn view OUT [--port PORT]", sort_key=8)
