@@ -23,7 +23,7 @@ from gigafcn.graph.reach import (
     lost_margin,
     output_period,
 )
-from gigafcn.graph.strides import node_strides, period, shift_invariant
+from gigafcn.graph.strides import growing_step, may_grow, node_strides, period, shift_invariant
 from gigafcn.graph.trace import Trace, TracedProgram, trace, traced_program
 from gigafcn.plan.sweep_plan import plan_sweep
 
@@ -265,6 +265,9 @@ def _footprint(programs: _Programs, program: TracedProgram, output: str | int | 
     if found.graph is None:
         return _blocked(programs, program, found)
     graph = _aligned(programs, found.graph, found.output)
+    growing = _growing(programs, graph, found.output) if may_grow(graph) else ()
+    if growing:
+        return _blocked(programs, program, replace(found, graph=None, blockers=growing))
     strides = [node_strides(graph, axis)[graph.output] for axis in (0, 1)]
     return Footprint(
         blockers=(),
@@ -318,6 +321,23 @@ def _aligned(programs: _Programs, graph: ModelGraph, output: str) -> ModelGraph:
         if size != graph.size:
             graph = _retraced(programs, (size[0], size[1]), output) or graph
     return graph
+
+
+def _growing(programs: _Programs, graph: ModelGraph, output: str) -> tuple[Blocker, ...]:
+    """Blockers that show on an image twice as large: windows that are parts of the image.
+
+    A model that takes no other size has none.
+    """
+    try:
+        found = programs.at((2 * graph.size[0], 2 * graph.size[1])).choose(output)
+    except ModelError:
+        return ()
+    if found.graph is None:
+        return found.blockers
+    node = growing_step(graph, found.graph)
+    if node is None:
+        return ()
+    return (Blocker(node.layer, node.op, "works on parts of the image, which grow with it"),)
 
 
 def _retraced(programs: _Programs, size: tuple[int, int], output: str) -> ModelGraph | None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.attention_nets import HaloNet, WindowNet
 from tests.moving_nets import BicubicNet, LocatedNet, ResampledNet, TokenNet, UnpooledNet, ViewedNet
 
 if TYPE_CHECKING:
@@ -269,5 +270,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "bicubic": BicubicNet,
     "tokens": TokenNet,
     "viewed": ViewedNet,
+    "halo_attention": HaloNet,
+    "windows": WindowNet,
 }
 """Makers by name; pass the result through :func:`randomised`."""

@@ -83,7 +83,6 @@ FIXED = {
     "maxvit_pico_rw_256": 256,
     "vit_tiny_patch16_224": 224,
     "lambda_resnet26t": 256,
-    "halonet26t": 256,
 }
 """Image sizes in px of those made for one."""
 

@@ -21,6 +21,7 @@ from gigafcn.graph.model_graph import Blocker, Node
 from gigafcn.graph.outputs import Output, named_outputs
 from gigafcn.graph.rules import IMAGE_AXES, Blocked, OpCall, Value, apart, build, whole_shape
 from gigafcn.graph.rules.constants import FILLED, filled
+from gigafcn.graph.rules.regroup import may_be_windows
 from gigafcn.graph.writes import Memory, NeedsFunctionalError, written_as_new
 
 if TYPE_CHECKING:
@@ -48,14 +49,25 @@ class BuiltProgram:
 
 
 def built_program(program: ExportedProgram, precision: torch.dtype) -> BuiltProgram:
-    """Walk an exported program once.
+    """Walk an exported program, reading views of n rows as (1, n) in the way that blocks less.
+
+    Such a view may add a dimension or cut one window of n rows; each reading that no op objects to
+    is right.
 
     Raises
     ------
     NeedsFunctionalError
         If the program writes into tensors in a way that is not followed here.
     """
-    builder = _Builder(program, precision, Memory(program))
+    built = _walked(program, precision, windows=False)
+    if not built.blockers or not any(may_be_windows(node.rule) for node in built.nodes):
+        return built
+    other = _walked(program, precision, windows=True)
+    return other if len(other.blockers) < len(built.blockers) else built
+
+
+def _walked(program: ExportedProgram, precision: torch.dtype, *, windows: bool) -> BuiltProgram:
+    builder = _Builder(program, precision, Memory(program), windows)
     for node in program.graph.nodes:
         builder.add(node)
     outputs = named_outputs(program, builder.returned)
@@ -67,6 +79,9 @@ class _Builder:
     program: ExportedProgram
     precision: torch.dtype
     memory: Memory
+    windows: bool
+    """How views of n rows as (1, n) are read, see :class:`OpCall`."""
+
     nodes: list[Node] = field(default_factory=list)
     blockers: dict[int, Blocker] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
@@ -183,7 +198,8 @@ class _Builder:
                 raise Blocked("reads the value of a pixel into Python (data-dependent)")
             arguments = _arguments(target, args, kwargs)
             dtype = _result(node, index).dtype
-            built = build(OpCall(target, arguments, shape, index, self.precision, dtype))
+            call = OpCall(target, arguments, shape, index, self.precision, dtype, self.windows)
+            built = build(call)
         except Blocked as blocked:
             # What only repeats an earlier blocker's consequence is not news.
             news = all(value.axes is not None for value in values)

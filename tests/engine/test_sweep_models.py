@@ -31,6 +31,8 @@ SIZES = {
     "resampled": (163, 218),
     "tokens": (326, 436),
     "viewed": (62, 78),
+    "halo_attention": (162, 218),
+    "windows": (162, 218),
 }
 """Image sizes, of which no tile, strip or block below is a divisor."""
 

@@ -16,6 +16,7 @@ from gigafcn.graph.rules.regroup import (
     PixelUnshuffle,
     PixelView,
     RepeatPixels,
+    Windows,
 )
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import BorderPad, ConstantPad, Crop, Permute
@@ -54,6 +55,7 @@ NET_OF = {
     ScaleShift: "pixelwise",
     TapResize: "resampled",
     TransposedConvolution: "border",
+    Windows: "halo_attention",
 }
 """A shared net that holds the rule, by rule class."""
 

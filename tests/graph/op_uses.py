@@ -17,6 +17,7 @@ from gigafcn.graph.rules.regroup import (
     PixelUnshuffle,
     PixelView,
     RepeatPixels,
+    Windows,
 )
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import BorderPad, ConstantPad, Crop
@@ -135,6 +136,14 @@ def _pads() -> Iterator[Use]:
     for amounts in ([1, 2, 3, 4], [0, 0, 5, 0], [-2, 3, 4, -1], [-1, -3], [20, 30, 0, 40]):
         yield Use(aten.pad.default, (IMAGE, amounts, "constant", 0.5), (11, 12), (True, True))
     yield Use(aten.constant_pad_nd.default, (IMAGE, [2, 1, 0, 3]), (11, 12), (True, True))
+    yield Use(
+        aten.pad.default,
+        (IMAGE, [0, 0, 3, 1, -1, 2]),
+        (11, 12),
+        (True, True),
+        before=lambda image: image.permute(0, 2, 3, 1),
+        axes=("b", "y", "x", "c"),
+    )
 
 
 def _border_pads() -> Iterator[Use]:
@@ -219,6 +228,19 @@ def _pixel_views() -> Iterator[Use]:
         )
 
 
+def _windows() -> Iterator[Use]:
+    for (axis, grid), size, step in product(((2, (13, 5)), (3, (5, 14))), (1, 2, 4), (1, 2, 3, 5)):
+        yield Use(aten.unfold.default, (IMAGE, axis, size, step), grid, (True, True))
+    yield Use(
+        aten.unfold.default,
+        (IMAGE, 1, 4, 3),
+        (13, 11),
+        (True, True),
+        before=lambda image: image.permute(0, 2, 3, 1),
+        axes=("b", "y", "x", "c"),
+    )
+
+
 USES: dict[type[Any], tuple[Use, ...]] = {
     Convolution: tuple(_convolutions()),
     TransposedConvolution: tuple(_transposed()),
@@ -245,6 +267,7 @@ USES: dict[type[Any], tuple[Use, ...]] = {
         pixelwise(aten.repeat_interleave.self_int, 3, 2),
         pixelwise(aten.repeat_interleave.self_int, 2, -1),
     ),
+    Windows: tuple(_windows()),
     **PIXELWISE,
 }
 """By rule class."""

@@ -78,6 +78,34 @@ def grouped(target: Any, *arguments: Any) -> Use:
     )
 
 
+def headed(target: Any, *arguments: Any) -> Use:
+    """An op on pixels flattened with heads before them, (b, 2yx, c)."""
+    return Use(
+        target,
+        (IMAGE, *arguments),
+        GRID,
+        (True, True),
+        before=lambda image: image.view(-1, 2, 2, *GRID).permute(0, 1, 3, 4, 2).flatten(1, 3),
+        axes=("b", "2yx", "c"),
+    )
+
+
+def heads(target: Any, *arguments: Any) -> Use:
+    """An op on windows of two pixels each, (b, heads, yx, pixels, channels of a head)."""
+    return Use(
+        target,
+        arguments,
+        GRID,
+        (True, True),
+        before=lambda image: (
+            torch.stack([image, image * 2, image - 1, image.flip(1)], -1)
+            .view(-1, 2, 2, GRID[0] * GRID[1], 4)
+            .transpose(2, 3)
+        ),
+        axes=("b", "c", "yx", "c", "c"),
+    )
+
+
 def _per_channel(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1)
 
@@ -112,6 +140,11 @@ PIXELWISE: dict[type[Any], tuple[Use, ...]] = {
         flat(aten.view.default, [-1, 2, 2, GRID[0] * GRID[1]]),
         tokens(aten.reshape.default, [-1, *GRID, CHANNELS]),
         channels_last(aten.reshape.default, [-1, CHANNELS]),
+        headed(aten.view.default, [-1, 2, GRID[0] * GRID[1], 2]),
+        headed(aten.view.default, [-1, 2, *GRID, 2]),
+        headed(aten.unsqueeze.default, 2),
+        heads(aten.reshape.default, IMAGE, [-1, 2 * GRID[0] * GRID[1], 2, 4]),
+        heads(aten.reshape.default, IMAGE, [-1, 2, GRID[0] * GRID[1] * 2, 4]),
     ),
     Permute: (
         pixelwise(aten.permute.default, [0, 2, 3, 1]),
@@ -122,6 +155,8 @@ PIXELWISE: dict[type[Any], tuple[Use, ...]] = {
         flat(aten.transpose.int, 1, 2),
         pixelwise(aten.mT.default),
         tokens(aten.permute.default, [0, 2, 1]),
+        headed(aten.transpose.int, 1, 2),
+        heads(aten.permute.default, IMAGE, [0, 2, 3, 1, 4]),
     ),
     Expand: (
         Use(
@@ -131,6 +166,14 @@ PIXELWISE: dict[type[Any], tuple[Use, ...]] = {
             (True, True),
             before=lambda image: image.unsqueeze(1),
             axes=("b", "c", "c", "y", "x"),
+        ),
+        Use(
+            aten.expand.default,
+            (IMAGE, [-1, -1, 3]),
+            GRID,
+            (True, True),
+            before=lambda image: image.mean(1, keepdim=True).flatten(1).unsqueeze(2),
+            axes=("b", "yx", "c"),
         ),
     ),
     Concatenation: (
@@ -206,6 +249,21 @@ PIXELWISE: dict[type[Any], tuple[Use, ...]] = {
         flat(aten.softmax.int, 1),
         flat(aten.mean.dim, [1], True),
         flat(aten.mul.Tensor, SCALE.view(1, CHANNELS, 1)),
+        headed(aten.mul.Tensor, SCALE[:2]),
+        headed(aten.pad.default, [1, 2], "constant", 3.0),
+        headed(aten.matmul.default, WEIGHT[:, :2].t()),
+        tokens(aten.pad.default, [1, 0], "constant", None),
+        channels_last(aten.pad.default, [0, 2], "constant", 3.0),
+        heads(aten.matmul.default, IMAGE, WEIGHT.t()),
+        heads(aten.scaled_dot_product_attention.default, IMAGE, IMAGE, IMAGE),
+        heads(
+            aten.scaled_dot_product_attention.default,
+            IMAGE,
+            IMAGE,
+            IMAGE,
+            torch.tensor([[0.5, -1.0], [2.0, 0.0]], dtype=torch.float64),
+        ),
+        pixelwise(aten.unfold.default, 1, 3, 1),
         Use(
             aten.einsum.default,
             ("bcyx,dc->bdyx", [IMAGE, WEIGHT]),

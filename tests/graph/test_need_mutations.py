@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gigafcn.geometry import Box
-from gigafcn.graph.rules.regroup import PixelShuffle, PixelUnshuffle, PixelView, RepeatPixels
+from gigafcn.graph.rules.regroup import (
+    PixelShuffle,
+    PixelUnshuffle,
+    PixelView,
+    RepeatPixels,
+    Windows,
+)
 from gigafcn.graph.rules.resample import Bilinear, Nearest
 from gigafcn.graph.rules.shape import BorderPad, ConstantPad, Crop
 from gigafcn.graph.rules.taps import TapResize
@@ -43,6 +49,7 @@ NET_OF = {
     RepeatPixels: "viewed",
     TapResize: "bicubic",
     TransposedConvolution: "border",
+    Windows: "halo_attention",
 }
 """A shared net that holds the rule, by rule class that moves or widens spans."""
 

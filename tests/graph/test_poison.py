@@ -22,6 +22,8 @@ INNER = {
     "bicubic": ((64, 78), Box(31, 35, 50, 47)),
     "tokens": ((80, 72), Box(11, 15, 20, 21)),
     "viewed": ((64, 72), Box(61, 65, 90, 87)),
+    "halo_attention": ((64, 72), Box(21, 25, 40, 37)),
+    "windows": ((64, 72), Box(21, 25, 40, 37)),
 }
 """Image size and a tile on no period whose need lies inside the image, by net."""
 
@@ -33,7 +35,18 @@ def test_a_tile_reads_all_of_its_need_and_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["even", "aligned", "border", "dilated", "bicubic", "tokens", "viewed"]
+    "name",
+    [
+        "even",
+        "aligned",
+        "border",
+        "dilated",
+        "bicubic",
+        "tokens",
+        "viewed",
+        "halo_attention",
+        "windows",
+    ],
 )
 def test_tiles_at_the_edges_read_all_of_their_need_and_nothing_else(name: str) -> None:
     module, graph = local_net(name, (72, 88))

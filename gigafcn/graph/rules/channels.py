@@ -19,6 +19,7 @@ from gigafcn.graph.rules.registry import (
     kept_dim,
     labels_of,
     register,
+    whole_shape,
     window_of,
 )
 from gigafcn.graph.rules.shape import Crop
@@ -135,7 +136,7 @@ def _split(call: OpCall) -> Built:
 
 @register(aten.expand.default, aten.expand_as.default)
 def _expand(call: OpCall) -> Built:
-    return _expanded(call, call.value("self"))
+    return _expanded(call, call.flat("self"))
 
 
 @register(aten.broadcast_tensors.default)
@@ -155,7 +156,8 @@ def _expanded(call: OpCall, source: Value) -> Built:
         raise Blocked(f"expands {source.shape} to {call.shape}: one pixel would act everywhere")
     if call.shape == source.shape:
         return Built(None, (source,), source.axes)
-    return Built(Expand(call.shape, source.axes, out_axes), (source,), out_axes)
+    shape = whole_shape(call.shape, out_axes, source.grid)
+    return Built(Expand(shape, apart(source.axes), apart(out_axes)), (source,), out_axes)
 
 
 @register(aten.repeat.default, aten.tile.default)

@@ -21,6 +21,7 @@ from gigafcn.graph.rules.registry import (
     OpCall,
     Value,
     apart,
+    atoms,
     pixels_per_axis,
     window_of,
 )
@@ -231,7 +232,7 @@ def _against(name: str, argument: Any, layout: Axes) -> Any:
     constant = one_per_channel(name, argument, layout)
     shape: list[int] = []
     for label, size in zip(reversed(layout), reversed(constant.shape), strict=False):
-        shape = [size if len(label) == 1 else 1] + [1] * (len(label) - 1) + shape
+        shape = [size if len(label) == 1 else 1] + [1] * (len(atoms(label)) - 1) + shape
     return constant.reshape(shape)
 
 

@@ -47,6 +47,18 @@ def _matrix_product(call: OpCall) -> Built:
     raise Blocked(MIXING)
 
 
+@register(aten.scaled_dot_product_attention.default)
+def _attention(call: OpCall) -> Built:
+    """Local within windows, whose pixels are channels of the window."""
+    axes = call.flat("query").axes or ()
+    given = [call.arguments[name] for name in ("query", "key", "value")]
+    if set(axes[-2:]) != {"c"} or any(not isinstance(v, Value) or v.axes != axes for v in given):
+        raise Blocked("attention between positions: every pixel reads every other")
+    if call.arguments["dropout_p"]:
+        raise Blocked("dropout of attention is random")
+    return pointwise(call)
+
+
 @register(aten.embedding.default)
 def _embedding(call: OpCall) -> Built:
     """A row of a table for the number at each pixel."""

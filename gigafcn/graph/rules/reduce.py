@@ -33,7 +33,7 @@ def _per_pixel(call: OpCall, dims: Sequence[int], axes: tuple[str, ...] | None =
     source = call.flat("self")
     spatial = [label for label in labels_of(source, dims) if label != "c"]
     if spatial:
-        where = ", ".join(letter for label in spatial for letter in label if letter != "b")
+        where = ", ".join(letter for label in spatial for letter in label if letter in "yx")
         raise Blocked(f"{_verb(call)} over {where or 'the batch'}: it needs the whole image")
     if source.pixels is None:
         return pointwise(call, axes=axes)
@@ -164,9 +164,6 @@ def _refusing(reason: str) -> Any:
     return refuse
 
 
-register(aten.scaled_dot_product_attention.default)(
-    _refusing("attention between positions: every pixel reads every other")
-)
 register(aten.grid_sampler.default, aten.grid_sampler_2d.default)(
     _refusing("samples at positions that are computed: no bound on what it reads")
 )

@@ -10,6 +10,7 @@ lies outside is where the op's own padding acts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,11 +25,15 @@ Axes = tuple[str, ...]
 """One label per tensor dimension: "b" batch, "c" channel, "y", "x".
 
 A model may flatten pixels into one dimension, labelled "yx" (or "byx"), to apply a linear layer to
-each.  Such a value is kept with y and x apart; only its labels say what the model sees.
+each; channels may be flattened with them, and "8yx" says that 8 channels stand before.  Such a
+value is kept with y, x and those channels apart; only its labels say what the model sees.
 """
 
 IMAGE_AXES: Axes = ("b", "c", "y", "x")
 """Layout of a model's input and output."""
+
+
+_ATOM = re.compile(r"\d+|[bcyx]")
 
 
 class Blocked(Exception):
@@ -113,6 +118,9 @@ class OpCall:
 
     dtype: torch.dtype = torch.float32
     """Type of the output, as exported."""
+
+    windows: bool = False
+    """Whether views of n rows as (1, n) mean one window of n rows, not a new dimension."""
 
     def flat(self, name: str) -> Value:
         """An image-dependent argument with its layout known; its pixels may be flattened."""
@@ -206,9 +214,15 @@ def pixels_per_axis(values: Sequence[Value]) -> tuple[int, int]:
     return grids.pop()
 
 
+def atoms(label: str) -> list[str]:
+    """What a dimension consists of: "b", "c", "y", "x", or how many channels."""
+    return _ATOM.findall(label)
+
+
 def apart(axes: Axes) -> Axes:
     """Labels of the dimensions as they are kept: flattened pixels apart."""
-    return tuple("".join(axes))
+    found = (atom for label in axes for atom in atoms(label))
+    return tuple("c" if atom.isdigit() else atom for atom in found)
 
 
 def whole_shape(shape: tuple[int, ...], axes: Axes, grid: tuple[int, int]) -> tuple[int, ...]:
@@ -216,7 +230,8 @@ def whole_shape(shape: tuple[int, ...], axes: Axes, grid: tuple[int, int]) -> tu
     sizes: list[int] = []
     for label, size in zip(axes, shape, strict=True):
         fixed = {"b": 1, "y": grid[0], "x": grid[1]}
-        sizes += [fixed[letter] for letter in label] if len(label) > 1 else [size]
+        parts = [int(atom) if atom.isdigit() else fixed.get(atom, size) for atom in atoms(label)]
+        sizes += parts if len(parts) > 1 else [size]
     return tuple(sizes)
 
 

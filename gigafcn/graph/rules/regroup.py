@@ -22,12 +22,13 @@ from gigafcn.graph.rules.registry import (
     Blocked,
     Built,
     OpCall,
+    Rule,
     apart,
     register,
     whole_shape,
     window_of,
 )
-from gigafcn.graph.rules.views import Viewed
+from gigafcn.graph.rules.views import Viewed, with_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,6 +163,28 @@ class RepeatPixels:
         return window_of(repeated, Box.of(*spans), out, self.axes)
 
 
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Overlapping windows along y or x: their pixels become channels behind all others."""
+
+    axis: int
+    size: int
+    step: int
+    axes: Axes
+
+    def need(self, out: Span, axis: int) -> Span:
+        """See :class:`Rule`."""
+        if axis != self.axis or out.is_empty:
+            return out
+        return Span(out.start * self.step, (out.stop - 1) * self.step + self.size)
+
+    def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
+        """See :class:`Rule`."""
+        source = Box.of(self.need(out.y, 0), self.need(out.x, 1))
+        window = window_of(inputs[0], boxes[0], source, self.axes)
+        return window.unfold(self.axes.index("yx"[self.axis]), self.size, self.step)
+
+
 @register(aten.pixel_shuffle.default)
 def _pixel_shuffle(call: OpCall) -> Built:
     return Built(PixelShuffle(call.arguments["upscale_factor"]), (call.image("self"),), IMAGE_AXES)
@@ -186,8 +209,8 @@ def _pixel_unshuffle(call: OpCall) -> Built:
 def _view(call: OpCall) -> Built:
     source = call.flat("self")
     assert source.axes is not None
-    viewed = Viewed(source, call.shape)
-    out_axes = tuple(viewed.labels)
+    viewed = Viewed(source, call.shape, windows=call.windows)
+    out_axes = viewed.labels
     if out_axes == source.axes and call.shape == source.shape:
         return Built(None, (source,), source.axes)
     merged, split = (viewed.merged[0], viewed.merged[1]), (viewed.split[0], viewed.split[1])
@@ -201,13 +224,21 @@ def _view(call: OpCall) -> Built:
     return Built(PixelView(merged, split, shape, axes, kept), (source,), out_axes)
 
 
+def may_be_windows(rule: Rule | None) -> bool:
+    """Whether a view adds a dimension of size 1 before y or x: perhaps it cuts one window."""
+    if not isinstance(rule, ChannelView | PixelView):
+        return False
+    steps = zip(rule.out_axes, rule.shape, rule.out_axes[1:], strict=False)
+    return any((label, n) == ("c", 1) and after in ("y", "x") for label, n, after in steps)
+
+
 @register(aten.unsqueeze.default)
 def _unsqueeze(call: OpCall) -> Built:
     """A channel dimension of size 1 where it is asked for, even beside the batch."""
     source = call.flat("self")
     assert source.axes is not None
     dim = call.arguments["dim"] % len(call.shape)
-    out_axes = (*source.axes[:dim], "c", *source.axes[dim:])
+    out_axes = with_batch((*source.axes[:dim], "c", *source.axes[dim:]), call.shape)
     shape = whole_shape(call.shape, out_axes, source.grid)
     rule = ChannelView(shape, apart(source.axes), apart(out_axes))
     return Built(rule, (source,), out_axes)
@@ -230,6 +261,20 @@ def _squeeze(call: OpCall) -> Built:
     shape = whole_shape(call.shape, out_axes, source.grid)
     rule = ChannelView(shape, apart(source.axes), apart(out_axes))
     return Built(rule, (source,), out_axes)
+
+
+@register(aten.unfold.default)
+def _unfold(call: OpCall) -> Built:
+    source = call.value("self")
+    assert source.axes is not None
+    label = source.axes[call.arguments["dimension"] % len(source.axes)]
+    out_axes = (*source.axes, "c")
+    if label == "c":
+        return pointwise(call, axes=out_axes)
+    if label == "b":
+        raise Blocked("cuts windows from the batch dimension")
+    size, step = call.arguments["size"], call.arguments["step"]
+    return Built(Windows("yx".index(label), size, step, source.axes), (source,), out_axes)
 
 
 @register(aten.repeat_interleave.self_int)

@@ -17,7 +17,9 @@ from gigafcn.graph.rules.registry import (
     Blocked,
     Built,
     OpCall,
+    Value,
     apart,
+    atoms,
     kept_dim,
     register,
     window_of,
@@ -39,6 +41,8 @@ class ConstantPad:
 
     value: float
     grid: Pair
+    axes: Axes = IMAGE_AXES
+    """Layout, of four dimensions."""
 
     def need(self, out: Span, axis: int) -> Span:
         """See :class:`Rule`."""
@@ -47,7 +51,9 @@ class ConstantPad:
     def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
         """See :class:`Rule`."""
         want = out.shift(-self.before[0], -self.before[1])
-        return padded(inputs[0], boxes[0], want, self.grid, self.value)
+        last = [self.axes.index(label) for label in IMAGE_AXES]
+        found = padded(inputs[0].permute(last), boxes[0], want, self.grid, self.value)
+        return found.permute([IMAGE_AXES.index(label) for label in self.axes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,33 +164,47 @@ class Permute:
 
 @register(aten.pad.default, aten.constant_pad_nd.default)
 def _pad(call: OpCall) -> Built:
-    if not any(call.arguments["pad"]):
-        source = call.value("self")
-        return Built(None, (source,), source.axes or ())
-    source = call.image("self")
-    amounts = ([*call.arguments["pad"], *[0] * 8])[:8]
+    source = call.flat("self")
+    assert source.axes is not None
+    pairs = _pairs(call.arguments["pad"], len(source.axes))
+    padded = {label for label, pair in zip(source.axes, pairs, strict=True) if any(pair)}
     mode = call.arguments.get("mode", "constant")
-    if any(amounts[6:]):
+    if not padded:
+        return Built(None, (source,), source.axes)
+    if "b" in padded:
         raise Blocked("pads the batch dimension")
-    if any(amounts[4:6]):
-        return _padded_channels(call, amounts)
-    amounts = amounts[:4]
-    before = (amounts[2], amounts[0])
-    if mode == "constant":
-        value = call.arguments["value"]
-        pad = ConstantPad(before, float(value or 0), source.grid)
-        return Built(pad, (source,), IMAGE_AXES)
+    if padded == {"c"}:
+        return _padded_channels(call, source, pairs)
+    if "c" in padded:
+        raise Blocked("pads channels and pixels at once")
     if mode == "circular":
         raise Blocked("circular padding reads the opposite edge of the image")
-    return Built(_border_pad(call, amounts, mode), (source,), IMAGE_AXES)
+    if mode == "constant" and sorted(source.axes) == sorted(IMAGE_AXES):
+        before = tuple(pairs[source.axes.index(label)][0] for label in "yx")
+        value = float(call.arguments["value"] or 0)
+        pad = ConstantPad((before[0], before[1]), value, source.grid, source.axes)
+        return Built(pad, (source,), source.axes)
+    return Built(
+        _border_pad(call, [*pairs[-1], *pairs[-2]], mode), (call.image("self"),), IMAGE_AXES
+    )
 
 
-def _padded_channels(call: OpCall, amounts: list[int]) -> Built:
+def _pairs(amounts: Sequence[int], dims: int) -> list[Pair]:
+    """(before, after) of every dimension; torch counts from the last."""
+    given = [(amounts[i], amounts[i + 1]) for i in range(0, len(amounts), 2)]
+    return [(0, 0)] * (dims - len(given)) + given[::-1]
+
+
+def _padded_channels(call: OpCall, source: Value, pairs: Sequence[Pair]) -> Built:
     """Constant channels before and after the image's own; pixel by pixel."""
-    if any(amounts[:4]) or call.arguments.get("mode", "constant") != "constant":
-        raise Blocked("pads channels and pixels at once")
+    assert source.axes is not None
+    if call.arguments.get("mode", "constant") != "constant":
+        raise Blocked("repeats or mirrors channels")
     value = float(call.arguments["value"] or 0)
-    return pixelwise(call.image("self"), aten.constant_pad_nd.default, amounts[:6], value)
+    amounts: list[int] = []
+    for label, pair in zip(reversed(source.axes), reversed(pairs), strict=True):
+        amounts += [*pair] * len(atoms(label))
+    return pixelwise(source, aten.constant_pad_nd.default, amounts, value)
 
 
 @register(aten.reflection_pad2d.default, aten.replication_pad2d.default)
@@ -195,6 +215,8 @@ def _border_pad2d(call: OpCall) -> Built:
 
 
 def _border_pad(call: OpCall, amounts: list[int], mode: str) -> BorderPad:
+    if mode not in ("reflect", "replicate"):
+        raise Blocked(f"{mode} padding of axes {call.flat('self').axes}")
     if min(amounts) < 0:
         raise Blocked(f"{mode} padding by a negative amount {amounts}")
     source = call.image("self")
@@ -241,6 +263,6 @@ def _permuted(call: OpCall, order: Sequence[int]) -> Built:
         start + i
         for d in order
         for start in [kept_dim(source.axes, d)]
-        for i in range(len(source.axes[d]))
+        for i in range(len(atoms(source.axes[d])))
     )
     return Built(Permute(kept, apart(source.axes)), (source,), axes)
