@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +25,7 @@ from gigafcn.slide.openslide import OpenSlideSlide, detect_vendor
 from gigafcn.slide.picture import is_picture, open_picture
 from gigafcn.slide.protocol import Pixels, Slide, check_plane
 from gigafcn.slide.tiff import TiffSlide
-from gigafcn.slide.tiff_directory import check_tiff
+from gigafcn.slide.tiff_directory import Lacks, check_tiff
 from gigafcn.slide.zarr import ZarrSlide, open_zarr
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _open_file(path: Path, head: bytes, plane: Mapping[str, int]) -> Slide:
     if vendor is not None and vendor != "generic-tiff":
         check_plane(str(path), plane, {})
         if is_tiff:
-            _tell_missing(path, check_tiff(path))
+            return _scanner_tiff(path, name, vendor, check_tiff(path))
         return OpenSlideSlide(path, name=name)
     if is_tiff:
         return TiffSlide(path, name=name, plane=plane)
@@ -129,9 +130,21 @@ def _open_file(path: Path, head: bytes, plane: Mapping[str, int]) -> Slide:
     raise SlideError(f"{path} {what}; it reads {READABLE}")
 
 
-def _tell_missing(path: Path, missing: int) -> None:
-    if missing:
-        log.warning("%s is truncated: %d bytes or more are missing", path, missing)
+def _scanner_tiff(path: Path, name: str, vendor: str, lacks: Lacks) -> OpenSlideSlide:
+    """Open a scanner's TIFF with OpenSlide, which does not tell of what the file lacks."""
+    if lacks.bytes:
+        log.warning("%s is truncated: %d bytes or more are missing", path, lacks.bytes)
+    # Only Aperio's first page is known to be the slide.
+    absent = lacks.tiles if vendor == "aperio" else 0
+    if absent:
+        log.warning(
+            "%s leaves out %d tiles of its finest level; they show the background or a coarser "
+            "level",
+            path, absent,
+        )  # fmt: skip
+    slide = OpenSlideSlide(path, name=name)
+    slide.traits = replace(slide.traits, missing_bytes=lacks.bytes, absent_tiles=absent)
+    return slide
 
 
 def _open_directory(path: Path, plane: Mapping[str, int]) -> Slide:

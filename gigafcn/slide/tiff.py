@@ -24,10 +24,10 @@ from gigafcn.errors import RunError, SlideError, UsageError
 from gigafcn.slide.fingerprint import hash_file
 from gigafcn.slide.marks import Holes, Reading, with_no_data
 from gigafcn.slide.protocol import Level, Pixels, cause, check_box, downsample_of
-from gigafcn.slide.segments import SegmentCache
+from gigafcn.slide.segments import SegmentCache, meeting
 from gigafcn.slide.tiff_directory import check_tiff
 from gigafcn.slide.tiff_metadata import tiff_channel_names, tiff_mpp, tiff_traits
-from gigafcn.slide.tiff_plane import ByteSource, Plane, Segments
+from gigafcn.slide.tiff_plane import ByteSource, Plane, RawPlane, Segments
 from gigafcn.slide.tiff_series import (
     choose_plane,
     choose_series,
@@ -52,7 +52,7 @@ class TiffSlide:
     def __init__(
         self, path: Path, *, name: str | None = None, plane: Mapping[str, int] | None = None
     ) -> None:
-        missing = check_tiff(path)
+        missing = check_tiff(path).bytes
         self.name = path.stem if name is None else name
         self.source: str | None = str(path)
         try:
@@ -150,31 +150,38 @@ class TiffSlide:
         planes: tuple[Plane, ...] = self._planes[level]
         wanted = tuple(range(self.channels)) if channels is None else channels
         out, holes = np.empty((*box.shape, len(wanted)), self.dtype), Holes(box)
-        if box.is_empty:
-            return out, holes
         self.cache.reserve(sum(plane.row_bytes(box) for plane in planes))
+        try:
+            # All planes of a row of segments before the next row: the cache then needs one row.
+            for part in _rows_of_segments(box, planes[0]):
+                self._fill(out[part.relative_to(box)], part, level, wanted, holes)
+        except (OSError, EOFError) as error:
+            raise RunError(
+                f"cannot read {self.source}, level {level}, box {tuple(box)} "
+                f"(y0, x0, y1, x1): {cause(error)}; try again"
+            ) from error
+        return out, holes
+
+    def _fill(
+        self, out: Pixels, box: Box, level: int, wanted: tuple[int, ...], holes: Holes
+    ) -> None:
+        """Fill an array (y, x, wanted channels) from the planes that hold them."""
+        assert self._bytes is not None
         first = 0
-        for number, plane in enumerate(planes):
+        for number, plane in enumerate(self._planes[level]):
             own = range(first, first + plane.samples)
-            first += plane.samples
+            first = own.stop
             places = [place for place, channel in enumerate(wanted) if channel in own]
             if not places:
                 continue
-            whole = wanted[places[0] : places[-1] + 1] == tuple(own)
             target = out[:, :, places[0] : places[-1] + 1]
-            if not whole:
+            as_stored = wanted[places[0] : places[-1] + 1] == tuple(own)
+            if not as_stored:
                 target = np.empty((*box.shape, plane.samples), self.dtype)
             segments = Segments(self.cache, (level, number))
-            try:
-                plane.read_into(target, box, self._bytes, segments, holes)
-            except (OSError, EOFError) as error:
-                raise RunError(
-                    f"cannot read {self.source}, level {level}, box {tuple(box)} "
-                    f"(y0, x0, y1, x1): {cause(error)}; try again"
-                ) from error
-            if not whole:
+            plane.read_into(target, box, self._bytes, segments, holes)
+            if not as_stored:
                 out[:, :, places] = target[:, :, [wanted[place] - own.start for place in places]]
-        return out, holes
 
     def fingerprint(self) -> str:
         """SHA-256 of the file, sampled when it is large."""
@@ -186,3 +193,14 @@ class TiffSlide:
             self._bytes.close()
         self._bytes = None
         self.cache.clear()
+
+
+def _rows_of_segments(box: Box, plane: Plane) -> list[Box]:
+    """A box cut where one row of segments ends and the next begins."""
+    if isinstance(plane, RawPlane) or box.is_empty:
+        return [] if box.is_empty else [box]
+    height = plane.segment[0]
+    return [
+        box._replace(y0=max(box.y0, row * height), y1=min(box.y1, (row + 1) * height))
+        for row in meeting(box.y, height)
+    ]

@@ -150,8 +150,19 @@ class _Walk:
         return self.bytes_at(struct.unpack(layout.offset, inline)[0], size)
 
 
-def check_tiff(path: Path) -> int:
-    """Bytes that a TIFF refers to beyond its end; 0 for a whole one.
+@dataclass(frozen=True, slots=True)
+class Lacks:
+    """What a TIFF that can be read does not hold."""
+
+    bytes: int = 0
+    """Bytes that it refers to beyond its end, at least."""
+
+    tiles: int = 0
+    """Tiles or strips of the first page that it leaves out."""
+
+
+def check_tiff(path: Path) -> Lacks:
+    """What a TIFF lacks; nothing when it is whole.
 
     Raises
     ------
@@ -164,7 +175,7 @@ def check_tiff(path: Path) -> int:
         try:
             for tags in walk.directories():
                 if walk.is_ndpi and walk.size >= 1 << 32:
-                    return 0
+                    return Lacks()
                 directories.append(tags)
                 walk.needed = max(walk.needed, _last_byte(tags))
         except _Incomplete:
@@ -177,7 +188,14 @@ def check_tiff(path: Path) -> int:
             f"{path} is truncated: it refers to bytes up to {walk.needed} but has only "
             f"{walk.size}, so {missing} bytes or more are missing; copy or export the file again"
         )
-    return missing
+    return Lacks(missing, _absent(directories[0]) if directories else 0)
+
+
+def _absent(tags: Tags) -> int:
+    """Segments without bytes of their own."""
+    offsets, counts = _segments(tags) or (_NOTHING, _NOTHING)
+    both = min(offsets.size, counts.size)
+    return int(((offsets[:both] == 0) | (counts[:both] == 0)).sum())
 
 
 def _segments(tags: Tags) -> tuple[Numbers, Numbers] | None:

@@ -302,7 +302,9 @@ def _axes(array: Array, image: Multiscale | None, where: str, plane: Mapping[str
 def _check_array(array: Array, first: Array, axes: Axes, where: str) -> None:
     """Refuse values that are not read, giant chunks and levels of another kind."""
     check_dtype(where, np.dtype(array.dtype))
-    if array.ndim != first.ndim or array.dtype != first.dtype or 0 in array.shape:
+    if 0 in array.shape:
+        raise SlideError(f"{where} holds no pixel: its shape is {array.shape}; write it again")
+    if array.ndim != first.ndim or array.dtype != first.dtype:
         raise SlideError(
             f"{where} has levels of {first.shape} {first.dtype} and {array.shape} {array.dtype}; "
             f"levels must share type and axes"

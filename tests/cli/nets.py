@@ -116,3 +116,10 @@ def two_maps() -> nn.Module:
     """Has two outputs of different shapes."""
     torch.manual_seed(0)
     return TwoMaps()
+
+
+def wide() -> nn.Module:
+    """Two classes, halo 60 px."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(c, 2, 3, padding=30, dilation=30) for c in (3, 2)]
+    return nn.Sequential(*layers)
