@@ -159,12 +159,13 @@ def closing_line(result: Result) -> str:
     if summary.get("halo") is not None:
         halo = "/".join(f"{side:g}" for side in summary["halo"])
         mode = f"halo {halo} px, {summary['mode']}"
+    profile = f", profile {summary['profile']}" if "profile" in summary else ""
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     return (
         f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s while "
         f"mapping, {mode}, model {summary['model']}, "
-        f"bottleneck {slowest}: {result.path}, picture {summary['picture']}"
+        f"bottleneck {slowest}: {result.path}, picture {summary['picture']}{profile}"
     )
 
 

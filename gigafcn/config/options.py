@@ -276,6 +276,9 @@ class InferOptions(PlanOptions):
     """Also write each map as ome-tiff, geojson, png, jpeg (a heat map of each class but the
     background), csv or json, beside it; gigafcn export has more options."""
 
+    profile: Annotated[bool, switch(WORK)] = False
+    """Write what each thread did when to OUT.zarr.run/profile.json, for https://ui.perfetto.dev."""
+
     scheduler: Annotated[str | None, flag(CLUSTER, "ADDRESS")] = None
     """Compute with the workers of the Dask scheduler at tcp://HOST:PORT or tls://HOST:PORT."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gigafcn.engine.timeline import Doing, Watch
 from gigafcn.geometry import Box, Span
 from gigafcn.slide.marks import Reading
 
@@ -85,11 +85,7 @@ class StripReader:
     account: Account
     """Told what of each strip could be read."""
 
-    busy_s: float = 0.0
-    """Seconds spent reading and decoding."""
-
-    waited_s: float = 0.0
-    """Seconds that the consumer waited for a strip."""
+    watch: Watch
 
     _queue: queue.Queue[Pixels | BaseException] = field(
         default_factory=lambda: queue.Queue(maxsize=AHEAD)
@@ -102,9 +98,8 @@ class StripReader:
         thread.start()
         try:
             for box in self.strips:
-                start = time.perf_counter()
-                item = self._queue.get()
-                self.waited_s += time.perf_counter() - start
+                with self.watch.during(Doing.WAITING_FOR_PIXELS):
+                    item = self._queue.get()
                 if isinstance(item, BaseException):
                     raise item
                 yield box, item
@@ -115,11 +110,10 @@ class StripReader:
     def _read_all(self) -> None:
         for box in self.strips:
             try:
-                start = time.perf_counter()
-                reading = self.image.look(box)
-                self.account.add(box, reading)
+                with self.watch.during(Doing.READING):
+                    reading = self.image.look(box)
+                    self.account.add(box, reading)
                 item: Pixels | BaseException = reading.pixels
-                self.busy_s += time.perf_counter() - start
             except BaseException as error:  # handed to the consumer, which raises it
                 item = error
             if not self._put(item) or isinstance(item, BaseException):

@@ -1,13 +1,12 @@
 """Compute one tile: read ahead, sweep, activate, quantise, store, all at once.
 
 Reading, computing and storing overlap through short queues, so that nothing the size of the image
-exists anywhere.  The receipt says how long each of the three worked and waited.
+exists anywhere.  The receipt says what its threads did for how long.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,19 +21,19 @@ from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
 from gigafcn.engine.scores import ScoreSink, in_store
 from gigafcn.engine.sweep import Sweep
+from gigafcn.engine.timeline import Doing, Stretch, Watch
 from gigafcn.engine.writing import ShardWriter
 from gigafcn.geometry import Box
 from gigafcn.plan.sweep_plan import SweepPlan, plan_sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.output.store import MapStore
     from gigafcn.plan.run_plan import RunPlan
-
-Advance = Callable[[int], None]
-"""Told after each block how many map px were computed; may raise to stop the tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +46,8 @@ class TileReceipt:
     seconds: float
     """From first read to last store."""
 
-    reading_s: float
-    """Time the reader worked."""
-
-    storing_s: float
-    """Time the writer worked."""
-
-    waited_for_reading_s: float
-    """Time computing stood still for pixels."""
-
-    waited_for_storing_s: float
-    """Time computing stood still for room."""
+    took: dict[Doing, float]
+    """Seconds that its threads spent on each thing they do."""
 
     objects: dict[str, str]
     """CRC32C of the objects written, by key within the map."""
@@ -73,6 +63,9 @@ class TileReceipt:
 
     ease: Ease = AS_PLANNED
     """How much less was computed at a time than planned."""
+
+    stretches: tuple[Stretch, ...] = ()
+    """The single stretches, if they were asked for."""
 
 
 def sweep_plan(graph: ModelGraph, plan: RunPlan, tile: Box) -> SweepPlan:
@@ -93,7 +86,7 @@ def compute_tile(
     tile: Box,
     image: PaddedImage,
     store: MapStore,
-    advance: Advance,
+    watch: Watch,
     ease: Ease = AS_PLANNED,
 ) -> TileReceipt:
     """Compute and store one tile.
@@ -104,8 +97,8 @@ def compute_tile(
         Traced for the padded image, placed on the device in the plan's precision.
     tile
         Map px; whole shards of the store.
-    advance
-        Called after each block.
+    watch
+        Told after each block, and what the threads do.
     ease
         By how much less to compute at a time than planned.
 
@@ -125,13 +118,14 @@ def compute_tile(
         cells = [account.status(part) for account, part in parts if not part.is_empty]
         return np.concatenate(cells, axis=1)
 
-    with ShardWriter(store, plan.spec, in_store(tile, plan), status) as writer, as_asked():
+    where = in_store(tile, plan)
+    with ShardWriter(store, plan.spec, where, status, watch) as writer, as_asked():
         for box in ease.boxes(tile, plan):
             sweep = sweep_plan(graph, eased, box)
             strips = [Box.of(y, sweep.window.x) for y in sweep.rows[0].new if not y.is_empty]
-            readers.append(StripReader(image, strips, Account(plan, in_store(box, plan))))
+            readers.append(StripReader(image, strips, Account(plan, in_store(box, plan)), watch))
             sink = ScoreSink(plan, box, writer, last=box.x1 == tile.x1)
-            steps = _Steps(graph, plan, readers[-1], sink, advance)
+            steps = _Steps(plan, readers[-1], sink)
             Sweep(graph, sweep).run(steps.read, steps.write)
     return receipt(tile, start, readers, writer, ease)
 
@@ -144,15 +138,13 @@ def receipt(
     return TileReceipt(
         tile=tile,
         seconds=time.perf_counter() - start,
-        reading_s=sum(reader.busy_s for reader in readers),
-        storing_s=writer.busy_s,
-        waited_for_reading_s=sum(reader.waited_s for reader in readers),
-        waited_for_storing_s=writer.waited_s,
+        took=writer.watch.seconds,
         objects=writer.written,
         status=writer.status,
         marks={name: sum(c.get(name, 0) for c in counts) for c in counts for name in c},
         failed=tuple(sorted({box for reader in readers for box in reader.account.failed})),
         ease=ease,
+        stretches=tuple(writer.watch.stretches),
     )
 
 
@@ -161,29 +153,41 @@ class _Steps:
 
     def __init__(
         self,
-        graph: ModelGraph,
         plan: RunPlan,
         reader: StripReader,
         sink: ScoreSink,
-        advance: Advance,
     ) -> None:
         self._plan = plan
         self._sink = sink
-        self._advance = advance
+        self._watch = reader.watch
         self._strips = iter(reader)
         self._held = Box(0, 0, 0, 0)
         self._dtype = PRECISIONS[plan.precision]
         self._device = torch.device(plan.device)
+        self._computing_since: float | None = None
 
     def read(self, box: Box) -> Tensor:
         """The model's input for a box of the padded image; strips come in order."""
+        self._computed()
         while not self._held.contains(box):
             self._held, self._stored = next(self._strips)
         rows, columns = box.relative_to(self._held)
-        pixels = self._stored[rows, columns]
-        return to_input(pixels, self._plan.scaling, self._device, self._dtype)
+        with self._watch.during(Doing.TO_DEVICE):
+            pixels = to_input(
+                self._stored[rows, columns], self._plan.scaling, self._device, self._dtype
+            )
+        self._computing_since = time.perf_counter()
+        return pixels
 
     def write(self, box: Box, logits: Tensor) -> None:
         """Hand a block of the model's output on."""
-        self._sink.put(box, logits)
-        self._advance(box.area)
+        self._computed()
+        with self._watch.during(Doing.TO_HOST):
+            self._sink.put(box, logits)
+        self._watch.advance(box.area)
+        self._computing_since = time.perf_counter()
+
+    def _computed(self) -> None:
+        """Note what lies between the two ends."""
+        if self._computing_since is not None:
+            self._watch.note(Doing.COMPUTING, self._computing_since)

@@ -23,12 +23,13 @@ from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
 from gigafcn.engine.scores import ScoreSink, in_store
-from gigafcn.engine.tile import Advance, TileReceipt, receipt
+from gigafcn.engine.tile import TileReceipt, receipt
+from gigafcn.engine.timeline import Doing, Watch
 from gigafcn.engine.writing import ShardWriter
 from gigafcn.geometry import Box, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gigafcn.output.store import MapStore
     from gigafcn.plan.run_plan import RunPlan
@@ -54,7 +55,7 @@ def compute_windows(
     tile: Box,
     image: PaddedImage,
     store: MapStore,
-    advance: Advance,
+    watch: Watch,
     ease: Ease = AS_PLANNED,
 ) -> TileReceipt:
     """Compute and store one tile; see :func:`gigafcn.engine.tile.compute_tile`.
@@ -67,11 +68,11 @@ def compute_windows(
     start = time.perf_counter()
     windows = plan.windows
     assert windows is not None
-    feed = WindowFeed(plan, windows, tile, image)
-    progress = _Progress(tile.area, windows.computed(tile), advance)
+    feed = WindowFeed(plan, windows, tile, image, watch)
+    progress = _Progress(tile.area, windows.computed(tile), watch.advance)
     classes = len(plan.spec.classes)
     status_of = feed.reader.account.status
-    with ShardWriter(store, plan.spec, in_store(tile, plan), status_of) as writer:
+    with ShardWriter(store, plan.spec, in_store(tile, plan), status_of, watch) as writer:
         sink = ScoreSink(plan, tile, writer)
         gathering: _Gathering = (
             Blend(windows, tile, sink) if windows.mode == "blend" else Patch(tile, sink)
@@ -79,11 +80,14 @@ def compute_windows(
         with as_asked():
             for row, batches in feed.rows():
                 for columns, batch in batches:
-                    outputs = _in_batches(forward, batch, ease)
+                    with watch.during(Doing.COMPUTING):
+                        outputs = _in_batches(forward, batch, ease)
                     refuse_other_shape(outputs, windows, len(columns), classes)
-                    gathering.add(row, columns, outputs)
+                    with watch.during(Doing.TO_HOST):
+                        gathering.add(row, columns, outputs)
                     progress.add(len(columns))
-                gathering.end_row(row)
+                with watch.during(Doing.TO_HOST):
+                    gathering.end_row(row)
     return receipt(tile, start, [feed.reader], writer, ease)
 
 
@@ -98,7 +102,7 @@ def _in_batches(forward: Forward, batch: Tensor, ease: Ease) -> Tensor:
 class _Progress:
     """Tells of windows in map px: a tile's px, spread evenly over its windows."""
 
-    def __init__(self, pixels: int, windows: int, advance: Advance) -> None:
+    def __init__(self, pixels: int, windows: int, advance: Callable[[int], None]) -> None:
         self._pixels, self._windows, self._advance = pixels, windows, advance
         self._done = 0
 
@@ -111,7 +115,14 @@ class _Progress:
 class WindowFeed:
     """The module's inputs for one tile, batch by batch."""
 
-    def __init__(self, plan: RunPlan, windows: Windows, tile: Box, image: PaddedImage) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        windows: Windows,
+        tile: Box,
+        image: PaddedImage,
+        watch: Watch,
+    ) -> None:
         self._plan, self._windows = plan, windows
         self._rows = windows.touching(0, tile.y)
         self._batches = list(windows.batches(tile.x))
@@ -120,7 +131,7 @@ class WindowFeed:
             Box.of(windows.window(0, row), reads.x).intersect(windows.content) for row in self._rows
         ]
         account = Account(plan, in_store(tile, plan))
-        self.reader = StripReader(image, list(_new_rows(self._wanted)), account)
+        self.reader = StripReader(image, list(_new_rows(self._wanted)), account, watch)
         self._dtype = PRECISIONS[plan.precision]
         self._device = torch.device(plan.device)
         self._inputs: dict[int, Tensor] = {}
@@ -139,7 +150,9 @@ class WindowFeed:
 
     def _of_row(self, row: int, held: Box, pixels: Pixels) -> Iterator[tuple[range, Tensor]]:
         for columns in self._batches:
-            yield columns, self._filled(row, columns, held, pixels)
+            with self.reader.watch.during(Doing.TO_DEVICE):
+                batch = self._filled(row, columns, held, pixels)
+            yield columns, batch
 
     def _filled(self, row: int, columns: range, held: Box, pixels: Pixels) -> Tensor:
         """The input of a batch; the tensor is used again by the next of the same length."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gigafcn.engine.timeline import Doing, Watch
 from gigafcn.geometry import Box, Span
 from gigafcn.output.spec import status_slices
 from gigafcn.output.store import ChunkStatus
@@ -59,17 +59,13 @@ class ShardWriter:
     status_of: Callable[[Box], NDArray[np.uint8]]
     """Status cells (y, x) of a full row of shards, in coordinates of the store."""
 
+    watch: Watch
+
     status: NDArray[np.uint8] = field(init=False)
     """Status cells (y, x) of the tile, complete once the writer has ended."""
 
     written: dict[str, str] = field(default_factory=dict)
     """CRC32C of the objects of the tile by key, complete once the writer has ended."""
-
-    busy_s: float = 0.0
-    """Seconds spent compressing and storing."""
-
-    waited_s: float = 0.0
-    """Seconds that the producer waited for room."""
 
     _rows: dict[int, ShardRow] = field(default_factory=dict)
     _queue: queue.Queue[ShardRow | None] = field(
@@ -132,9 +128,8 @@ class ShardWriter:
         return row
 
     def _hand_over(self, row: ShardRow | None) -> None:
-        start = time.perf_counter()
-        self._queue.put(row)
-        self.waited_s += time.perf_counter() - start
+        with self.watch.during(Doing.WAITING_FOR_ROOM):
+            self._queue.put(row)
         if self._error is not None and row is not None:
             raise self._error
 
@@ -143,13 +138,12 @@ class ShardWriter:
         while (row := self._queue.get()) is not None:
             if self._error is not None:
                 continue
-            start = time.perf_counter()
             try:
-                self._store(row)
-                pyramid.add(row.box, row.scores, row.labels)
+                with self.watch.during(Doing.STORING):
+                    self._store(row)
+                    pyramid.add(row.box, row.scores, row.labels)
             except BaseException as error:  # raised in the producer's thread
                 self._error = error
-            self.busy_s += time.perf_counter() - start
         self.written = self.store.written | pyramid.written
 
     def _store(self, row: ShardRow) -> None:

@@ -23,6 +23,7 @@ NOT_OF_THE_MAP = frozenset(
         "crew",
         "device",
         "memory",
+        "profile",
         "sha256",
         "strict",
         "trust",

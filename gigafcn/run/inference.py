@@ -22,6 +22,7 @@ from gigafcn.run.failures import clear, given_up, refuse_given_up
 from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
 from gigafcn.run.places import picture_of, refuse_taken
+from gigafcn.run.profile import write_profile
 from gigafcn.run.request import Request, prepare, provenance
 from gigafcn.run.telling import described_mode, map_certificate, summary, versions
 from gigafcn.run.verify import check_before_run
@@ -118,6 +119,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     allow_unexpected: bool = False,
     force_activation: bool = False,
     verify: bool = True,
+    profile: bool = False,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,
 ) -> Result:
@@ -230,6 +232,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     verify
         In exact mode, first try the model itself: poison and a small window, some 2 s, once per
         model; see :func:`gigafcn.verify`.
+    profile
+        Write what each thread did when to ``OUT.zarr.run/profile.json``, a trace that
+        https://ui.perfetto.dev draws.
     progress
         Called with :class:`gigafcn.progress.Progress` while the run goes on.
     stop
@@ -323,6 +328,8 @@ def _run(
     shape = (len(spec.stored) or 1, *spec.shape)
     figures = summary(request, outcome, seconds) | {"picture": picture_of(path)}
     figures["failed_regions"] = found.failed
+    if request.options.profile:
+        figures["profile"] = write_profile(folder.path / "profile.json", outcome.receipts)
     if len(left) < len(boxes):
         figures["tiles_found"] = len(boxes) - len(left)
     return Result(path, shape, total, certificate, figures)

@@ -84,6 +84,7 @@ def _job_files(request: Request, store: Path, folder: Path) -> JobFiles:
         options.strict,
         weights,
         None if options.plane is None else dict(options.plane),
+        options.profile,
         key,
     )
 

@@ -71,6 +71,7 @@ class Options:
     """What workers that somebody else started have; None for those of this machine."""
 
     strict: bool = False
+    profile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no slide and no model could make right."""

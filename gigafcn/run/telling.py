@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.certificate.certificate import CLASSES
+from gigafcn.engine.timeline import Doing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +97,8 @@ def _bottleneck(receipts: Sequence[TileReceipt]) -> tuple[str, float]:
     """What the run waited for most, and its share of the tiles' time."""
     total = sum(r.seconds for r in receipts) or 1.0
     waits = {
-        "reading": sum(r.waited_for_reading_s for r in receipts),
-        "storing": sum(r.waited_for_storing_s for r in receipts),
+        "reading": sum(r.took[Doing.WAITING_FOR_PIXELS] for r in receipts),
+        "storing": sum(r.took[Doing.WAITING_FOR_ROOM] for r in receipts),
     }
     waits["computing"] = total - sum(waits.values())
     name = max(waits, key=lambda key: waits[key])

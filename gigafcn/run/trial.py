@@ -18,6 +18,7 @@ import torch
 
 from gigafcn.engine.precision import threads
 from gigafcn.engine.tile import compute_tile
+from gigafcn.engine.timeline import Doing, Watch
 from gigafcn.geometry import Box, Span
 from gigafcn.output.store import MapStore, create_map
 from gigafcn.plan.saving import stored_shape
@@ -87,13 +88,13 @@ def try_part(request: Request, graph: ModelGraph | None = None) -> Pace:
         path = Path(folder) / "map.zarr"
         create_map(path, plan.spec)
         store = MapStore(path, plan.spec)
-        receipt = compute_tile(graph, plan, plan.box, request.image, store, advance)
+        receipt = compute_tile(graph, plan, plan.box, request.image, store, Watch(advance))
     stride = plan.geometry.stride
     pixels = plan.box.area * float(stride[0] * stride[1])
     return Pace(
         computing=_steady(ends, plan) / float(stride[0] * stride[1]),
-        reading=receipt.reading_s / request.graph.need_box(plan.box).area,
-        storing=receipt.storing_s / pixels / plan.threads,
+        reading=receipt.took[Doing.READING] / request.graph.need_box(plan.box).area,
+        storing=receipt.took[Doing.STORING] / pixels / plan.threads,
     )
 
 

@@ -102,9 +102,9 @@ def _in_this_process(
         local_client(None, Equipment(threads), dashboard=dashboard) as client,
     ):
         model = request.forward or placed_graph(request.graph, request.plan)
-        stop = threading.Event()
+        stop, profile = threading.Event(), request.options.profile
         keep_freed_memory()
-        hold_job(run, Job(request.plan, model, request.image, path, stop, inbox))
+        hold_job(run, Job(request.plan, model, request.image, path, stop, inbox, profile))
         try:
             yield client
         finally:

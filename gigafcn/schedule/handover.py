@@ -53,6 +53,9 @@ class JobFiles:
     plane: dict[str, int] | None = None
     """Of a stack; see :func:`gigafcn.slide.open_slide`."""
 
+    profile: bool = False
+    """Whether receipts of tiles hold what each thread did when."""
+
     key: str = ""
     """Stands for the module: processes that have loaded it for another run do not load it again."""
 

@@ -19,6 +19,7 @@ from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.placing import placed_on
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.engine.tile import TileReceipt, compute_tile
+from gigafcn.engine.timeline import Watch
 from gigafcn.engine.windows import compute_windows
 from gigafcn.errors import ModelError, NonLocalError, RunError
 from gigafcn.graph.trace import trace
@@ -68,6 +69,9 @@ class Job:
     inbox: Inbox | None = None
     """The driver's, if it is in this process: tiles are computed in its thread."""
 
+    profile: bool = False
+    """Whether receipts of tiles hold what each thread did when."""
+
     def compute(self, tile: Box, advance: Callable[[int], None], rung: int = 0) -> TileReceipt:
         """Compute and store one tile, with less at a time if memory does not suffice.
 
@@ -108,9 +112,10 @@ class Job:
             advance(pixels)
 
         store = MapStore(self.store, self.plan.spec)
+        where = (self.plan, tile, self.image, store, Watch(step, kept=self.profile))
         if isinstance(self.model, Forward):
-            return compute_windows(self.model, self.plan, tile, self.image, store, step, ease)
-        return compute_tile(self.model, self.plan, tile, self.image, store, step, ease)
+            return compute_windows(self.model, *where, ease)
+        return compute_tile(self.model, *where, ease)
 
     def coarsen(
         self, level: int, index: tuple[int, int], sources: dict[str, str]
@@ -198,7 +203,7 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
     else:
         model = placed_forward(module, plan)
     image = PaddedImage(slide, plan.level, plan.channels, plan.geometry, files.strict)
-    return Job(plan, model, image, Path(files.store), stop)
+    return Job(plan, model, image, Path(files.store), stop, profile=files.profile)
 
 
 def _slide_of(files: JobFiles) -> Slide:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gigafcn.engine.tile import compute_tile
+from gigafcn.engine.timeline import Watch
 from gigafcn.output.store import MapStore, create_map
 from gigafcn.run.options import Options
 from gigafcn.run.request import prepare
@@ -33,6 +34,6 @@ def test_no_tile_lets_cuda_round_convolutions_to_11_bits(
         seen.append((torch.backends.cudnn.allow_tf32, torch.is_inference_mode_enabled()))
 
     graph = placed_graph(request.graph, plan)
-    compute_tile(graph, plan, plan.box, request.image, MapStore(path, plan.spec), look)
+    compute_tile(graph, plan, plan.box, request.image, MapStore(path, plan.spec), Watch(look))
     assert set(seen) == {(False, True)}
     assert torch.backends.cudnn.allow_tf32

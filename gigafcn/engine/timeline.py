@@ -1,0 +1,85 @@
+"""What do the threads that compute a tile do, for how long, and when?
+
+Sums are always kept; the single stretches only if somebody asked for them, for
+:mod:`gigafcn.run.profile`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Doing(StrEnum):
+    """What a thread does."""
+
+    READING = "read and decode"
+    WAITING_FOR_PIXELS = "wait for pixels"
+    TO_DEVICE = "pixels to the device"
+    COMPUTING = "compute"
+    TO_HOST = "scores to the host"
+    WAITING_FOR_ROOM = "wait for room"
+    STORING = "compress and store"
+
+
+class Stretch(NamedTuple):
+    """One thing that one thread did."""
+
+    doing: str
+    process: str
+    thread: str
+    begin: float
+    """Seconds since 1970."""
+
+    seconds: float
+
+
+class Watch:
+    """Told what happens while a tile is computed.
+
+    Parameters
+    ----------
+    advance
+        Called after each block with its map px; may raise to stop the tile.
+    kept
+        Whether single stretches are kept.
+    """
+
+    def __init__(self, advance: Callable[[int], None], *, kept: bool = False) -> None:
+        self.advance = advance
+        self._kept = kept
+        self._process = f"{socket.gethostname()}:{os.getpid()}"
+        self._epoch = time.time() - time.perf_counter()
+        self._lock = threading.Lock()
+        self.seconds = dict.fromkeys(Doing, 0.0)
+        """Sum of each."""
+
+        self.stretches: list[Stretch] = []
+
+    @contextmanager
+    def during(self, doing: Doing) -> Iterator[None]:
+        """Note what this thread does within."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.note(doing, begin)
+
+    def note(self, doing: Doing, begin: float) -> None:
+        """Note what this thread has done since ``begin`` on the performance counter."""
+        seconds = time.perf_counter() - begin
+        with self._lock:
+            self.seconds[doing] += seconds
+        if self._kept:
+            thread = threading.current_thread().name
+            self.stretches.append(
+                Stretch(doing, self._process, thread, self._epoch + begin, seconds)
+            )
