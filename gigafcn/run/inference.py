@@ -130,9 +130,8 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     source
         Path or URL of an image, numpy array (y, x) or (y, x, c), or Zarr array.
     model
-        Torch module mapping (b, c, y, x) to (b, classes, y', x'), or what
-        :func:`gigafcn.load_model` takes; for many slides a
-        :class:`gigafcn.run.known_model.KnownModel`, loaded and analysed once.
+        Torch module mapping (b, c, y, x) to (b, classes, y', x'), what :func:`gigafcn.load_model`
+        takes, or for many slides a :class:`gigafcn.run.known_model.KnownModel`.
     output
         Directory of the OME-Zarr map; a picture goes beside it.
     activation
@@ -207,8 +206,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         "both" stores scores and, where classes exclude each other, labels, which are taken before
         scores are rounded; "probabilities" only the scores; "labels" only the labels.
     save_mpp
-        Micrometres per stored px: means over blocks of whole map px, as many as come nearest;
-        labels are those of the means. None stores the map's own px.
+        Micrometres per stored px, nearly: means over blocks of map px. None stores map px.
     classes
         Names of those of the model's classes whose scores are stored; or, for a model without
         names or to name them anew, one name per class.
