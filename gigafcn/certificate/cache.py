@@ -11,30 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from gigafcn.cache import cache_root
 from gigafcn.certificate.certificate import Certificate
 
 log = logging.getLogger(__name__)
-
-VARIABLE = "GIGAFCN_CACHE"
-
 
 CERTIFICATES = "certificates"
 
 
 def cache_folder(kind: str) -> Path | None:
     """Folder of one kind of thing that is kept; None if there is no place for it."""
-    given = os.environ.get(VARIABLE)
-    if given:
-        return Path(given) / kind
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # an account without a home
-        return None
-    return Path(base) / "gigafcn" / kind
+    root = cache_root()
+    return None if root is None else root / kind
 
 
 def cache_key(*parts: object) -> str:

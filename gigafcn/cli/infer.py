@@ -22,7 +22,7 @@ from gigafcn.cli.reporting import (
 )
 from gigafcn.cli.requests import Config, Debug, InferFlags, Json, Quiet, chosen_model, gathered
 from gigafcn.cli.signals import stoppable
-from gigafcn.cli.slides import Listed, listed_slides, options_for
+from gigafcn.cli.slides import Listed, disguised, listed_slides, options_for, worn_by_all
 from gigafcn.cli.summing_up import Row, check_place, show_rows, write_rows
 from gigafcn.config import InferOptions
 from gigafcn.errors import GigafcnError, Preempted, RunError, UsageError
@@ -71,8 +71,10 @@ def infer(
         raise UsageError("no slide given; usage: gigafcn infer SLIDE... [-o OUT]")
     chosen = gathered(options, config)
     listing = listed_slides(slide)
-    slides = listing.slides
-    targets = map_paths([one.slide for one in slides], chosen.output, [one.name for one in slides])
+    slides = disguised(listing.slides, chosen)
+    with worn_by_all(slides):
+        names = [one.name for one in slides]
+        targets = map_paths([one.slide for one in slides], chosen.output, names)
     summary = targets[0].parent / "summary.csv" if listing.many else None
     if summary is not None:
         check_place(summary)
@@ -136,10 +138,10 @@ class _Voice:
         code = error.exit_code if isinstance(error, GigafcnError) else RunError.exit_code
         message = one_line(error)
         if not isinstance(error, GigafcnError):
-            message = f"{one.slide}: unexpected {type(error).__name__}: {message}"
+            message = f"{one.shown}: unexpected {type(error).__name__}: {message}"
         message = f"{one.where}: {message}" if one.where else message
         if self.json:
-            say_json("error", slide=one.slide, message=message, exit_code=code)
+            say_json("error", slide=one.shown, message=message, exit_code=code)
         fail(message)
         return message
 
@@ -166,9 +168,10 @@ class _Batch:
         """Map one slide and export its map; of several, one that fails is noted."""
         result, files = None, []
         try:
-            with self.voice.progress(one.slide) as progress:
-                result = self._mapped(one, target, progress)
-            files = exported(result, one.slide, self.options)
+            with worn_by_all([one]):
+                with self.voice.progress(one.shown) as progress:
+                    result = self._mapped(one, target, progress)
+                files = exported(result, one.slide, self.options)
         except Preempted:
             raise
         except Exception as error:
@@ -176,11 +179,11 @@ class _Batch:
                 raise
             message = self.voice.failure(one, error)
             self.code = self.code or getattr(error, "exit_code", RunError.exit_code)
-            self.found[number] = Row.of_failure(one.slide, target, message)
+            self.found[number] = Row.of_failure(one.shown, target, message)
             return
-        self.voice.result(one.slide, result, files)
+        self.voice.result(one.shown, result, files)
         self.last = result
-        row = self.found[number] = Row.of_result(one.slide, result, files)
+        row = self.found[number] = Row.of_result(one.shown, result, files)
         if row.failed:
             self.code = self.code or RunError.exit_code
 

@@ -7,16 +7,18 @@ slide there, so the same command can be given again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.cli.reporting import warn
 from gigafcn.config.manifest import Entry, is_manifest, read_manifest
 from gigafcn.errors import SlideError, UsageError
+from gigafcn.pseudonym import Disguise, pseudonym, read_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gigafcn.config import InferOptions
 
@@ -37,6 +39,14 @@ class Listed:
     options: dict[str, Any] = field(default_factory=dict)
     """What holds for this slide alone."""
 
+    disguise: Disguise | None = None
+    """If it shall not be named."""
+
+    @property
+    def shown(self) -> str:
+        """What it is called in all that is said."""
+        return self.slide if self.disguise is None else self.disguise.name
+
     @property
     def missing(self) -> bool:
         """Whether it is plain already that there is no such file."""
@@ -55,6 +65,34 @@ class Listing:
     def many(self) -> bool:
         """Whether there is something to sum up."""
         return self.searched or len(self.slides) > 1
+
+
+def disguised(slides: Sequence[Listed], options: InferOptions) -> tuple[Listed, ...]:
+    """The slides, under pseudonyms if they shall not be named.
+
+    Raises
+    ------
+    UsageError
+        If there is no key for pseudonyms.
+    """
+    if not options.deidentify:
+        return tuple(slides)
+    key = read_key(options.deidentify_key)
+    names = (pseudonym(one.slide, key) for one in slides)
+    return tuple(
+        replace(one, name=one.name or name, disguise=Disguise(one.slide, name))
+        for one, name in zip(slides, names, strict=True)
+    )
+
+
+@contextmanager
+def worn_by_all(slides: Sequence[Listed]) -> Iterator[None]:
+    """Name none of some slides meanwhile that shall not be named."""
+    with ExitStack() as stack:
+        for one in slides:
+            if one.disguise is not None:
+                stack.enter_context(one.disguise.worn())
+        yield
 
 
 def listed_slides(words: Sequence[str]) -> Listing:

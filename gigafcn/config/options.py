@@ -312,6 +312,13 @@ class InferOptions(PlanOptions):
     """Seconds that tiles under way have after SIGTERM or Ctrl-C; no more are begun. 0 stops at
     once."""
 
+    deidentify: Annotated[bool, switch(OUTPUT)] = False
+    """Call slides by a keyed hash of their file names, in all that is written and said."""
+
+    deidentify_key: Annotated[Path | None, flag(OUTPUT, "FILE")] = None
+    """File with the key of these hashes. If unset, $GIGAFCN_DEIDENTIFY_KEY, else a random key that
+    is kept in this user's cache alone."""
+
 
 def merged(config: InferOptions, flags: PlanOptions) -> InferOptions:
     """Options of a file, overridden by those given as flags.

@@ -21,6 +21,7 @@ NOT_OF_THE_MAP = frozenset(
     {
         "allow_unexpected",
         "crew",
+        "deidentify_key",
         "device",
         "memory",
         "profile",

@@ -18,6 +18,7 @@ from gigafcn.output.picture import Thumbnail, write_picture
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.tiles import tiles
 from gigafcn.run.beginning import At, Begun, begun
+from gigafcn.run.deidentifying import disguise_of, wearing
 from gigafcn.run.failures import clear, given_up, refuse_given_up
 from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
@@ -114,6 +115,8 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     strict: bool = False,
     resume: bool | None = None,
     overwrite: bool = False,
+    deidentify: bool = False,
+    deidentify_key: str | Path | None = None,
     trust: bool = False,
     sha256: str | None = None,
     allow_unexpected: bool = False,
@@ -219,6 +222,10 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         and a finished one is left as it is.
     overwrite
         Replace a map that gigafcn wrote; nothing else is ever replaced.
+    deidentify
+        Call the slide by a keyed hash of its file's name, wherever it would be named.
+    deidentify_key
+        File with the key; None is $GIGAFCN_DEIDENTIFY_KEY, else one kept in this user's cache.
     trust
         Load a model whose loading can run code.
     sha256
@@ -269,8 +276,9 @@ def map_slide(
 ) -> Result:
     """Make a map, or do what is left to do of it; see :func:`infer`."""
     start = time.perf_counter()
-    with arrived(site, options) as (place, resolved):
-        request = prepare(source, model, resolved)
+    disguise = disguise_of(source, options)
+    with wearing(disguise), arrived(site, options) as (place, resolved):
+        request = prepare(source, model, resolved, disguise.name if disguise else None)
         try:
             refuse_taken(request.slide, at.path)
             checked = _checked(request)

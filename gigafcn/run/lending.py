@@ -78,14 +78,15 @@ def _job_files(request: Request, store: Path, folder: Path) -> JobFiles:
         str(store),
         slide,
         model,
-        options.trust,
-        options.sha256,
-        options.allow_unexpected,
-        options.strict,
-        weights,
-        None if options.plane is None else dict(options.plane),
-        options.profile,
-        key,
+        trust=options.trust,
+        sha256=options.sha256,
+        allow_unexpected=options.allow_unexpected,
+        strict=options.strict,
+        weights=weights,
+        plane=None if options.plane is None else dict(options.plane),
+        profile=options.profile,
+        called=request.slide.name if options.deidentify else None,
+        key=key,
     )
 
 

@@ -11,6 +11,7 @@ from gigafcn.plan.map_geometry import BORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from gigafcn.schedule.crew import Crew
 
@@ -67,6 +68,8 @@ class Options:
     patch: int | Pair | None = None
     output_stride: int | None = None
     verify: bool = True
+    deidentify: bool = False
+    deidentify_key: str | Path | None = None
     crew: Crew | None = None
     """What workers that somebody else started have; None for those of this machine."""
 

@@ -89,9 +89,17 @@ class Request:
 
 
 def prepare(
-    source: Source, model: str | Path | nn.Module | KnownModel, options: Options
+    source: Source,
+    model: str | Path | nn.Module | KnownModel,
+    options: Options,
+    name: str | None = None,
 ) -> Request:
     """Open slide and model, analyse, plan.
+
+    Parameters
+    ----------
+    name
+        What to call the slide; None is its own name.
 
     Raises
     ------
@@ -104,6 +112,7 @@ def prepare(
     """
     device, known = choices.work_device(options), KnownModel.of(model)
     slide = open_slide(source, plane=options.plane)
+    slide.name = name or slide.name
     try:
         options = choices.covered(slide, options)
         return _prepared(slide, known.loaded(options), known, options, device)

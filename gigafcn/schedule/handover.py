@@ -56,6 +56,9 @@ class JobFiles:
     profile: bool = False
     """Whether receipts of tiles hold what each thread did when."""
 
+    called: str | None = None
+    """Pseudonym of the slide, if it shall not be named."""
+
     key: str = ""
     """Stands for the module: processes that have loaded it for another run do not load it again."""
 

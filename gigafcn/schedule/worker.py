@@ -11,12 +11,14 @@ import logging
 import threading
 import time
 from concurrent.futures import Future as Promise
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from distributed import WorkerPlugin, get_worker
 
 from gigafcn.engine.precision import threads as torch_threads
 from gigafcn.geometry import Box
+from gigafcn.pseudonym import Disguise
 from gigafcn.schedule.inbox import Stopped
 from gigafcn.schedule.job import Job, open_job
 
@@ -38,6 +40,8 @@ _CLOSED: set[str] = set()
 class _Opening:
     """A job that is opened by a thread of its own, off the worker's event loop."""
 
+    disguise: Disguise | None = None
+
     def __init__(self, handover: Handover) -> None:
         self._handover = handover
         self._stop = threading.Event()
@@ -48,7 +52,11 @@ class _Opening:
 
         def open_it() -> None:
             try:
-                promise.set_result(open_job(*self._handover.read(), self._stop))
+                files, plan = self._handover.read()
+                if files.called is not None:
+                    self.disguise = Disguise(files.slide, files.called)
+                with self.worn():
+                    promise.set_result(open_job(files, plan, self._stop))
             except BaseException as error:
                 promise.set_exception(error)
 
@@ -62,6 +70,10 @@ class _Opening:
         except Exception:
             self._job = self._begun()
             raise
+
+    def worn(self) -> AbstractContextManager[None]:
+        """Clean what is logged and raised meanwhile, if the slide shall not be named."""
+        return nullcontext() if self.disguise is None else self.disguise.worn()
 
     def close(self) -> None:
         """Stop its tile at the next block."""
@@ -149,13 +161,14 @@ def tile_task(run: str, tile: tuple[int, int, int, int], rung: int = 0) -> TileR
         Of the ladder of ``engine.easing``, on which to begin.
     """
     _begin(run)
-    job, box = _JOBS[run].job(), Box(*tile)
+    opening, box = _JOBS[run], Box(*tile)
+    job = opening.job()
     inbox = job.inbox
     if inbox is not None:
         receipt: TileReceipt = inbox.run(lambda: job.compute(box, inbox.advance, rung), job.stop)
         return receipt
     reporter = _Reporter(run)
-    with _TURN, torch_threads(job.plan.threads):
+    with _TURN, torch_threads(job.plan.threads), opening.worn():
         _begin(run)
         receipt = job.compute(box, reporter.advance, rung)
     reporter.flush()
@@ -166,4 +179,7 @@ def pyramid_task(
     run: str, level: int, index: tuple[int, int], sources: dict[str, str]
 ) -> dict[str, str]:
     """Build one shard of a coarser level in this worker; returns CRC32C by key."""
-    return _JOBS[run].job().coarsen(level, index, sources)
+    opening = _JOBS[run]
+    job = opening.job()
+    with opening.worn():
+        return job.coarsen(level, index, sources)
