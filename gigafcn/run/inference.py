@@ -14,18 +14,18 @@ from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.metadata import finish_map
-from gigafcn.output.picture import Thumbnail, write_picture
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.tiles import tiles
 from gigafcn.run.beginning import At, Begun, begun
 from gigafcn.run.deidentifying import disguise_of, wearing
+from gigafcn.run.drawing import draw_picture
 from gigafcn.run.failures import clear, given_up, refuse_given_up
 from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
 from gigafcn.run.places import picture_of, refuse_taken
 from gigafcn.run.profile import write_profile
 from gigafcn.run.request import Request, prepare, provenance
-from gigafcn.run.telling import described_mode, map_certificate, summary, versions
+from gigafcn.run.telling import map_certificate, summary, versions
 from gigafcn.run.verify import check_before_run
 from gigafcn.run.workplace import Place, arrived, workplace
 from gigafcn.schedule.driver import run_pyramid, run_tiles
@@ -33,7 +33,6 @@ from gigafcn.schedule.inbox import Inbox
 from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.schedule.run_folder import tile_piece
 from gigafcn.schedule.site import Site
-from gigafcn.slide.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-THUMBNAIL_PX = 1600
 CHECKING_THREADS = 4  # its images are small
 
 
@@ -328,7 +326,7 @@ def _run(
     with storing(path, spec, "the receipts"):
         folder.fold()
     finish_map(path, spec, described, status=found.status)
-    _draw(request, path)
+    draw_picture(request, path)
     refuse_given_up(outcome, len(boxes))
     total = time.perf_counter() - start
     shape = (len(spec.stored) or 1, *spec.shape)
@@ -345,7 +343,7 @@ def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
     """What is known of a map that this very run finished before."""
     path = begun.folder.map_path
     if not picture_of(path).exists():
-        _draw(begun.request, path)
+        draw_picture(begun.request, path)
     spec = MapSpec.from_json(described["plan"]["spec"])
     failed = tuple(Box(*box) for box in described["reading"]["failed_regions"])
     _tell_failed(failed, strict=begun.request.options.strict)
@@ -381,28 +379,3 @@ def _checked(request: Request) -> Certificate | None:
         return None
     with torch_threads(min(CHECKING_THREADS, threads_per_worker(1))):
         return check_before_run(request)
-
-
-def _draw(request: Request, path: Path) -> None:
-    """The picture beside the map; of a region alone, nothing else of the slide is read."""
-    slide, spec, region = request.slide, request.plan.spec, request.options.region
-    down = slide.levels[request.plan.level].downsample
-    start = [spec.offset[a] * down[a] for a in (0, 1)]
-    stop = [start[a] + float(spec.shape[a] * spec.stride[a]) * down[a] for a in (0, 1)]
-    covered = Box(round(start[0]), round(start[1]), round(stop[0]), round(stop[1]))
-    shown = whole = Box.whole(slide.levels[0].shape)
-    caption = f"model {request.model.name} · {described_mode(request)}"
-    if region is not None:
-        shown = covered.hull(Box(*region)).intersect(whole)
-        if Box(*region) != slide.traits.bounds:
-            caption += f" · region y {region[0]} to {region[2]}, x {region[1]} to {region[3]} px"
-    pixels = read_thumbnail(slide, THUMBNAIL_PX, box=None if region is None else shown)
-    thumbnail = Thumbnail(pixels, shown, request.mpp)
-    write_picture(
-        picture_of(path),
-        path,
-        thumbnail,
-        map_box=covered,
-        title=slide.name,
-        caption=caption,
-    )

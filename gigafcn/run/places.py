@@ -50,8 +50,12 @@ def refuse_taken(slide: Slide, path: Path) -> None:
 
 
 def places(request: Request) -> dict[str, str | None]:
-    """Where slide and model are, for a later repair; None for what exists only in memory."""
-    return {"slide": _absolute(request.slide.source), "model": request.original.source}
+    """Where slide and model are, for a later repair; None for what exists only in memory.
+
+    Nor is it told of a slide that shall not be named.
+    """
+    slide = None if request.options.deidentify else _absolute(request.slide.source)
+    return {"slide": slide, "model": request.original.source}
 
 
 def _absolute(source: str | None) -> str | None:

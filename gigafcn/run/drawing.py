@@ -1,0 +1,43 @@
+"""The picture beside a map: the slide, and the map laid over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gigafcn.geometry import Box
+from gigafcn.output.picture import Thumbnail, write_picture
+from gigafcn.run.places import picture_of
+from gigafcn.run.telling import described_mode
+from gigafcn.slide.thumbnail import read_thumbnail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gigafcn.run.request import Request
+
+THUMBNAIL_PX = 1600
+
+
+def draw_picture(request: Request, path: Path) -> None:
+    """Draw it; of a region alone, nothing else of the slide is read."""
+    slide, spec, region = request.slide, request.plan.spec, request.options.region
+    down = slide.levels[request.plan.level].downsample
+    start = [spec.offset[a] * down[a] for a in (0, 1)]
+    stop = [start[a] + float(spec.shape[a] * spec.stride[a]) * down[a] for a in (0, 1)]
+    covered = Box(round(start[0]), round(start[1]), round(stop[0]), round(stop[1]))
+    shown = whole = Box.whole(slide.levels[0].shape)
+    caption = f"model {request.model.name} · {described_mode(request)}"
+    if region is not None:
+        shown = covered.hull(Box(*region)).intersect(whole)
+        if Box(*region) != slide.traits.bounds:
+            caption += f" · region y {region[0]} to {region[2]}, x {region[1]} to {region[3]} px"
+    pixels = read_thumbnail(slide, THUMBNAIL_PX, box=None if region is None else shown)
+    thumbnail = Thumbnail(pixels, shown, request.mpp)
+    write_picture(
+        picture_of(path),
+        path,
+        thumbnail,
+        map_box=covered,
+        title=slide.name,
+        caption=caption,
+    )
