@@ -48,11 +48,12 @@ def tiff_traits(
     """What the file says beside pixels, sizes and names."""
     page = series.keyframe
     absent = planes[0].absent_count if isinstance(planes[0], SegmentPlane) else 0
+    geo = georeference({code: page.tags.valueof(code) for code in TAGS})
     kind = "bigtiff" if tif.is_bigtiff else "tiff"
     return Traits(
-        f"{kind} {series.kind}",
+        f"{'geo' if geo is not None else ''}{kind} {series.kind}",
         icc_profile=_ICC_PROFILE in page.tags,
-        geo=georeference({code: page.tags.valueof(code) for code in TAGS}),
+        geo=geo,
         no_data=no_data_of(page),
         absent_tiles=absent,
         plane=tuple((axis.lower(), index) for axis, index in chosen.items()),

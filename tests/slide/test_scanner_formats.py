@@ -14,7 +14,14 @@ from gigafcn.geometry import Box
 from gigafcn.slide import open_slide
 from gigafcn.slide import openslide as backend
 from gigafcn.slide.marks import Mark
-from tests.scanner_files import write_ndpi, write_scn, write_svs, write_trestle
+from tests.scanner_files import (
+    write_mrxs,
+    write_ndpi,
+    write_philips,
+    write_scn,
+    write_svs,
+    write_trestle,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +36,7 @@ def sweep(slide: Any, strip: int, columns: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ("write", "vendor"),
-    [(write_svs, "aperio"), (write_trestle, "trestle")],
+    [(write_svs, "aperio"), (write_trestle, "trestle"), (write_philips, "philips")],
 )
 def test_a_tiled_format_is_read_exactly(
     write: Callable[..., None], vendor: str, tmp_path: Path, make_pixels: Any, reads_like: Any
@@ -81,6 +88,45 @@ def test_the_scanned_area_is_known_and_the_glass_around_it_is_a_gap(
     assert (found.pixels[~inside] == 255).all()
     with tifffile.TiffFile(tmp_path / "a.scn") as tif:
         np.testing.assert_array_equal(found.pixels[64:364, 48:448], tif.pages[1].asarray())
+
+
+def test_fields_that_were_not_scanned_are_gaps_of_the_background_colour(
+    tmp_path: Path, make_pixels: Any
+) -> None:
+    missing = {(0, 0), (1, 0), (2, 0), (1, 3)}
+    write_mrxs(tmp_path / "a.mrxs", make_pixels(384, 512, 3), missing, background=0x804020)
+    slide = open_slide(tmp_path / "a.mrxs")
+    assert slide.traits.bounds == Box(0, 128, 384, 512)
+    found = slide.look(Box(0, 0, 384, 512))
+    assert found.marks is not None
+    empty = np.zeros((384, 512), bool)
+    for y, x in missing:
+        empty[y * 128 : (y + 1) * 128, x * 128 : (x + 1) * 128] = True
+    np.testing.assert_array_equal(found.marks == Mark.GAP, empty)
+    assert (found.pixels[empty] == (0x20, 0x40, 0x80)).all()
+
+
+def test_a_bad_field_of_an_mrxs_is_found_in_halves(tmp_path: Path, make_pixels: Any) -> None:
+    write_mrxs(tmp_path / "a.mrxs", make_pixels(640, 640, 3))
+    good = open_slide(tmp_path / "a.mrxs").read(Box(0, 0, 640, 640))
+    data = tmp_path / "a" / "Data0000.dat"
+    stream = bytearray(data.read_bytes())
+    start = -1
+    for _ in range(2 * 5 + 3):  # the fourth field of the third row
+        start = stream.index(b"\xff\xd8\xff", start + 1)
+    start = stream.index(b"\xff\xd8\xff", start + 1)
+    stream[start : start + 2000] = bytes(2000)
+    data.write_bytes(stream)
+    slide = open_slide(tmp_path / "a.mrxs")
+    for box in (Box(0, 0, 640, 640), Box(250, 380, 300, 400)):
+        found = slide.look(box)
+        assert found.marks is not None
+        bad = np.zeros((640, 640), bool)
+        bad[256:384, 384:512] = True
+        there = bad[box.y0 : box.y1, box.x0 : box.x1]
+        np.testing.assert_array_equal(found.marks == Mark.FAILED, there)
+        expected = good[box.y0 : box.y1, box.x0 : box.x1]
+        np.testing.assert_array_equal(found.pixels[~there], expected[~there])
 
 
 @pytest.mark.parametrize("strip", [7, 64, 128, 300])
