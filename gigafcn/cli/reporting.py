@@ -160,6 +160,8 @@ def closing_line(result: Result) -> str:
         halo = "/".join(f"{side:g}" for side in summary["halo"])
         mode = f"halo {halo} px, {summary['mode']}"
     profile = f", profile {summary['profile']}" if "profile" in summary else ""
+    if "resolution" in summary:
+        mode += f", {summary['resolution']}"
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     return (

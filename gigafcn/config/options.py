@@ -157,7 +157,8 @@ class PlanOptions(BaseModel):
     the full map."""
 
     level: Annotated[int | None, Field(ge=0), flag(SLIDE)] = None
-    """Pyramid level to map; 0 is the finest."""
+    """Pyramid level to map as it is, or to resample if --mpp is given too; 0 is the finest. If
+    unset, the one that suits the model's mpp, or 0 if it states none."""
 
     channels: Annotated[
         tuple[Annotated[int, Field(ge=0)] | str, ...] | None,
@@ -176,6 +177,17 @@ class PlanOptions(BaseModel):
     crop: Annotated[bool, Parameter(group=SLIDE, negative="--no-crop", show_default=False)] = True
     """Map the area that was scanned, where the slide names it; --no-crop maps the empty margins
     too."""
+
+    mpp: Annotated[
+        PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None,
+        BeforeValidator(values.parse_pair),
+        flag(MODEL, "UM|Y,X"),
+    ] = None
+    """Micrometres per px that the model wants; the nearest finer level is resampled to it. If
+    unset, what the model states; if it states nothing, level 0 is mapped as it is."""
+
+    mpp_tolerance: Annotated[float, Field(ge=0, lt=1), flag(MODEL, "PART")] = 0.02
+    """A level whose px are off by no more than this part is not resampled."""
 
     slide_mpp: Annotated[
         PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None,

@@ -1,6 +1,7 @@
 """Read the padded image: real pixels inside, repeated or mirrored ones outside.
 
-Nothing padded is ever stored; a box of the padded image is gathered from the image when asked.
+The image is a level of the slide, or is resampled from it.  Nothing padded or resampled is ever
+stored; a box of the padded image is gathered from the slide when asked.
 A reader thread fetches and decodes the next strip while the current one is computed.
 """
 
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gigafcn.engine.resampling import Resampler
 from gigafcn.engine.timeline import Doing, Watch
 from gigafcn.geometry import Box, Span
 from gigafcn.slide.marks import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,19 +44,35 @@ class PaddedImage:
     """Raise where the slide cannot be read, instead of going on with the background colour."""
 
     def read(self, box: Box) -> Pixels:
-        """Stored pixels (y, x, c) of a box of the padded image."""
+        """Pixels (y, x, c) of a box of the padded image, in stored units."""
         return self.look(box).pixels
 
     def look(self, box: Box) -> Reading:
-        """Stored pixels of a box of the padded image, and which of them are substitutes."""
+        """Pixels of a box of the padded image, and which of them are substitutes."""
+        return self.looker()(box)
+
+    def looker(self) -> Callable[[Box], Reading]:
+        """What looks at box after box, in one thread; a sweep reads no stored px twice with it."""
+        stored = self.slide.levels[self.level].shape
+        if self.geometry.image == stored:
+            return lambda box: self._padded(box, self._stored)
+        resampler = Resampler(self._stored, stored, self.geometry.image, len(self.channels))
+        return lambda box: self._padded(box, resampler.look)
+
+    def _stored(self, box: Box) -> Reading:
+        """Pixels of a box of the level that is read."""
+        every = self.channels == tuple(range(self.slide.channels))
+        found = self.slide.look(box, self.level, None if every else self.channels)
+        if self.strict and found.failed:
+            self.slide.read(box, self.level)  # raises, with the reason
+        return found
+
+    def _padded(self, box: Box, look: Callable[[Box], Reading]) -> Reading:
         rows, columns = (self._sources(span, axis) for axis, span in enumerate(box.spans))
         inner = Box(
             int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
         )
-        every = self.channels == tuple(range(self.slide.channels))
-        found = self.slide.look(inner, self.level, None if every else self.channels)
-        if self.strict and found.failed:
-            self.slide.read(inner, self.level)  # raises, with the reason
+        found = look(inner)
         pixels, marks = found.pixels, found.marks
         if inner.shape == box.shape and rows[0] == inner.y0 and columns[0] == inner.x0:
             return Reading(pixels, marks, found.failed)
@@ -108,10 +126,11 @@ class StripReader:
             thread.join()
 
     def _read_all(self) -> None:
+        look = self.image.looker()
         for box in self.strips:
             try:
                 with self.watch.during(Doing.READING):
-                    reading = self.image.look(box)
+                    reading = look(box)
                     self.account.add(box, reading)
                 item: Pixels | BaseException = reading.pixels
             except BaseException as error:  # handed to the consumer, which raises it

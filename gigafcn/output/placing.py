@@ -1,11 +1,13 @@
 """How does a map's grid follow from its slide's?
 
 A map's stride and offset are in px of the model's input; these say how many level-0 px of the
-slide such a px is, from what the run stored about itself.
+slide such a px is, from what the run stored about itself: the ratio itself, or, in maps of earlier
+versions, sizes that it follows from.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.geometry import Box
@@ -35,6 +37,9 @@ def slide_bounds(stored: StoredMap) -> Box | None:
 
 def downsample(stored: StoredMap) -> tuple[float, float]:
     """Level-0 px (y, x) of the slide per input px of the model; 1 when nothing tells."""
+    pixel = _part(stored.provenance, "plan").get("pixel")
+    if pixel is not None:
+        return float(Fraction(pixel[0])), float(Fraction(pixel[1]))
     mpp, own = _part(stored.provenance, "slide").get("mpp"), stored.spec.mpp
     if mpp is not None and own is not None:
         return _whole_if_near(own[0] / mpp[0]), _whole_if_near(own[1] / mpp[1])

@@ -80,6 +80,9 @@ class RunPlan:
     windows: Windows | None = None
     """Of blend and patch; None in exact mode."""
 
+    pixel: tuple[Fraction, Fraction] = (Fraction(1), Fraction(1))
+    """Level-0 px (y, x) of the slide per px of the image that the model sees."""
+
     output: str | int | None = None
     """Which output of a model with several, by name or index."""
 
@@ -99,6 +102,7 @@ class RunPlan:
             geometry[name] = [str(s) for s in getattr(self.geometry, name)]
         plain["geometry"] = geometry
         plain["spec"] = self.spec.to_json()
+        plain["pixel"] = [str(p) for p in self.pixel]
         plain["scaling"] = asdict(self.scaling)
         plain["windows"] = None if self.windows is None else self.windows.to_json()
         return {name: _listed(value) for name, value in plain.items()}
@@ -115,6 +119,7 @@ class RunPlan:
             "spec": MapSpec.from_json(data["spec"]),
             "scaling": Scaling(**_tupled(data["scaling"])),
             "box": Box(*data["box"]),
+            "pixel": tuple(Fraction(p) for p in data["pixel"]),
             "windows": None if windows is None else Windows.from_json(windows),
         }
         return cls(**rest)

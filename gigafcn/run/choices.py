@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gigafcn.graph.model_graph import ModelGraph
+    from gigafcn.plan.image_grid import ImageGrid
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.run.options import Options
     from gigafcn.slide.protocol import Slide
@@ -136,7 +137,10 @@ def memory(options: Options) -> int:
 
 
 def map_part(
-    slide: Slide, level: int, geometry: MapGeometry, region: tuple[int, int, int, int] | None
+    slide: Slide,
+    grid: ImageGrid,
+    geometry: MapGeometry,
+    region: tuple[int, int, int, int] | None,
 ) -> Box:
     """The part of the map to compute, in map px."""
     if region is None:
@@ -148,14 +152,14 @@ def map_part(
             f"region {tuple(asked)} (y0, x0, y1, x1) is not inside the image of "
             f"{whole.y1} x {whole.x1} px (y, x)"
         )
-    down = slide.levels[level].downsample
-    at_level = Box(
-        int(asked.y0 / down[0]),
-        int(asked.x0 / down[1]),
-        -int(-asked.y1 // down[0]),
-        -int(-asked.x1 // down[1]),
+    # The image's px that the region touches, in whole numbers.
+    in_image = Box(
+        asked.y0 // grid.pixel[0],
+        asked.x0 // grid.pixel[1],
+        -(-asked.y1 // grid.pixel[0]),
+        -(-asked.x1 // grid.pixel[1]),
     ).clip(geometry.image)
-    cells = geometry.cells(at_level)
+    cells = geometry.cells(in_image)
     if cells.is_empty:
         raise UsageError(f"region {tuple(asked)} (y0, x0, y1, x1) holds no pixel of the map")
     return cells
@@ -265,14 +269,6 @@ def scaling(slide: Slide, model: LoadedModel, options: Options, channels: int) -
         raise UsageError(f"std must not be 0, got {std}")
     factor = float(scales[0]) if len(scales) == 1 else tuple(map(float, scales))
     return Scaling(factor, tuple(map(float, mean)), tuple(map(float, std)))
-
-
-def level_mpp(
-    slide: Slide, level: int, mpp: tuple[float, float] | None
-) -> tuple[float, float] | None:
-    """Micrometres (y, x) per px of a level, from those per level-0 px."""
-    down = slide.levels[level].downsample
-    return None if mpp is None else (mpp[0] * down[0], mpp[1] * down[1])
 
 
 def mpp(slide: Slide, given: float | tuple[float, float] | None) -> tuple[float, float] | None:

@@ -21,9 +21,9 @@ THUMBNAIL_PX = 1600
 def draw_picture(request: Request, path: Path) -> None:
     """Draw it; of a region alone, nothing else of the slide is read."""
     slide, spec, region = request.slide, request.plan.spec, request.options.region
-    down = slide.levels[request.plan.level].downsample
-    start = [spec.offset[a] * down[a] for a in (0, 1)]
-    stop = [start[a] + float(spec.shape[a] * spec.stride[a]) * down[a] for a in (0, 1)]
+    pixel = [float(p) for p in request.plan.pixel]
+    start = [spec.offset[a] * pixel[a] for a in (0, 1)]
+    stop = [start[a] + float(spec.shape[a] * spec.stride[a]) * pixel[a] for a in (0, 1)]
     covered = Box(round(start[0]), round(start[1]), round(stop[0]), round(stop[1]))
     shown = whole = Box.whole(slide.levels[0].shape)
     caption = f"model {request.model.name} · {described_mode(request)}"

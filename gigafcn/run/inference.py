@@ -106,7 +106,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     plane: Mapping[str, int] | None = None,
     crop: bool = True,
     border: str | None = None,
+    mpp: float | tuple[float, float] | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
+    mpp_tolerance: float = 0.02,
     save: str = "both",
     save_mpp: float | None = None,
     classes: Sequence[str] | None = None,
@@ -190,7 +192,8 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     dashboard
         Serve Dask's dashboard on this machine; its address is logged.
     level
-        Pyramid level to read; None is 0.
+        Pyramid level to read; None is the one that suits the model's mpp, or 0 if it states none.
+        Without ``mpp`` its pixels are mapped as they are.
     channels
         Channels of the image to feed, by number or name, in this order.
     plane
@@ -201,8 +204,13 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         For nets that lose a margin, for classifiers and for patch: "cover" mirrors the image
         outward so that the map covers it, "valid" writes the smaller map with its offset. None is
         "valid" for classifiers and patch, else "cover".
+    mpp
+        Micrometres per px that the model wants, one or (y, x), replacing what its author states:
+        the nearest finer level is resampled to it, on one grid for the whole slide.
     slide_mpp
-        Micrometres per level-0 px, replacing what the slide says.
+        Micrometres per level-0 px, one or (y, x), replacing what the slide says.
+    mpp_tolerance
+        A level whose pixel size is off by no more than this part is mapped as it is.
     save
         "both" stores scores and, where classes exclude each other, labels, which are taken before
         scores are rounded; "probabilities" only the scores; "labels" only the labels.

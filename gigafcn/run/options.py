@@ -50,7 +50,9 @@ class Options:
     plane: Mapping[str, int] | None = None
     crop: bool = True
     border: str | None = None
+    mpp: float | tuple[float, float] | None = None
     slide_mpp: float | tuple[float, float] | None = None
+    mpp_tolerance: float = 0.02
     save: str = "both"
     save_mpp: float | None = None
     classes: Sequence[str] | None = None
@@ -89,6 +91,10 @@ class Options:
             raise UsageError(f"overlap must be at least 0 and below 1, got {self.overlap}")
         if self.save_mpp is not None and not 0 < self.save_mpp < float("inf"):
             raise UsageError(f"save-mpp must be positive, got {self.save_mpp} µm/px")
+        if not 0 <= self.mpp_tolerance < 1:
+            raise UsageError(
+                f"mpp_tolerance must be at least 0 and below 1, got {self.mpp_tolerance}"
+            )
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
         for name, modes in MODES_OF.items():

@@ -63,7 +63,10 @@ class PlanReport:
     """Figures of a planned run."""
 
     image: tuple[int, int]
-    """Px (y, x) at the level that is read."""
+    """Px (y, x) of the image that the model sees."""
+
+    resolution: str
+    """Which level is read, whether it is resampled, and why."""
 
     map: tuple[int, int, int]
     """(classes, y, x) in map px."""
@@ -125,6 +128,7 @@ class PlanReport:
         """Labels and values to print."""
         return [
             ("image", f"{self.image[0]} x {self.image[1]} px (y, x)"),
+            ("resolution", self.resolution),
             ("map", f"{self.map[0]} classes, {self.map[1]} x {self.map[2]} px"),
             ("stored", self._stored),
             ("activation", self.activation),
@@ -195,6 +199,7 @@ def _report(request: Request) -> PlanReport:
     of_mode = _exact_figures(request) if windows is None else _window_figures(request, windows)
     return PlanReport(
         image=run.geometry.image,
+        resolution=request.grid.described,
         map=(len(spec.classes), *run.box.shape),
         stored=(len(spec.stored), *spec.shape),
         tile=run.tile,

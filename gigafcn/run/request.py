@@ -18,11 +18,13 @@ from gigafcn.engine.reading import PaddedImage
 from gigafcn.errors import ModelError, NonLocalError, UsageError
 from gigafcn.output.palette import colours_for
 from gigafcn.output.spec import MapSpec
+from gigafcn.plan.image_grid import ImageGrid, as_described
 from gigafcn.plan.map_geometry import MapGeometry, map_geometry
 from gigafcn.plan.planning import Demand, Layout, choose_layout
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
 from gigafcn.run.known_model import KnownModel
+from gigafcn.run.resolution import image_grid
 from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.windowed import ways_out, windowed
 from gigafcn.schedule.job import untouched_graph
@@ -60,6 +62,9 @@ class Request:
     layout: Layout
     demand: Demand | WindowDemand
     image: PaddedImage
+    grid: ImageGrid
+    """Which pixels of the slide the model sees."""
+
     mpp: tuple[float, float] | None
     """Micrometres (y, x) per level-0 px."""
 
@@ -124,11 +129,11 @@ def prepare(
 def _prepared(
     slide: Slide, model: LoadedModel, known: KnownModel, options: Options, device: str
 ) -> Request:
-    level = choices.level(slide, options.level)
+    grid = image_grid(slide, model, options)
     channels = choices.channels(slide, model, options.channels)
     mpp = choices.mpp(slide, options.slide_mpp)
     if options.mode != "exact":
-        chosen = _Chosen(level, channels, "none", device, mpp)
+        chosen = _Chosen(grid, channels, "none", device, mpp)
         return _windowed_request(slide, model, options, chosen)
     if options.window is not None:
         raise UsageError(f"window {options.window} is for mode blend and patch, not mode exact")
@@ -138,7 +143,7 @@ def _prepared(
     output = choices.output(model, options)
     seen = (id(model.module), len(channels), known.probe_size(options, len(channels)), output)
     footprint = known.footprint(seen, lambda: _footprint(model, *seen[1:], trust=options.trust))
-    geometry = _geometry(slide.levels[level].shape, footprint, classifier, options.border)
+    geometry = _geometry(grid.shape, footprint, classifier, options.border)
     period = footprint.output_period
     footprint = footprint.at(untouched_graph(model.module, len(channels), geometry, output))
     assert footprint.graph is not None
@@ -146,23 +151,23 @@ def _prepared(
     activation, exclusive = choices.activation(model, end, options)
     kept = saving(
         model, options, end, activation, exclusive=exclusive, stride=geometry.stride,
-        mpp=choices.level_mpp(slide, level, mpp),
+        mpp=grid.mpp,
     )  # fmt: skip
     demand = Demand(
         graph=footprint.graph,
-        box=_part(slide, level, geometry, kept, options),
+        box=_part(slide, grid, geometry, kept, options),
         period=period,
         stride=footprint.stride,
         classes=end.classes,
         saving=kept,
-        **_sizes(slide, model, options),
+        **_sizes(slide, grid, model, options),
     )
     layout = _layout(demand, options)
-    chosen = _Chosen(level, channels, activation, device, mpp)
+    chosen = _Chosen(grid, channels, activation, device, mpp)
     plan = _plan(slide, model, options, geometry, demand, layout, chosen)
     return Request(
-        slide, model, footprint, plan, layout, demand, _image(slide, plan, options), mpp, options,
-        classifier=classifier,
+        slide, model, footprint, plan, layout, demand, _image(slide, plan, options), grid, mpp,
+        options, classifier=classifier,
     )  # fmt: skip
 
 
@@ -170,17 +175,19 @@ def _image(slide: Slide, plan: RunPlan, options: Options) -> PaddedImage:
     return PaddedImage(slide, plan.level, plan.channels, plan.geometry, options.strict)
 
 
-def _part(slide: Slide, level: int, geometry: MapGeometry, saving: Saving, options: Options) -> Box:
+def _part(
+    slide: Slide, grid: ImageGrid, geometry: MapGeometry, saving: Saving, options: Options
+) -> Box:
     """The part of the map to compute: what was asked for, in whole stored px."""
-    asked = choices.map_part(slide, level, geometry, options.region)
+    asked = choices.map_part(slide, grid, geometry, options.region)
     return saving.aligned(asked, geometry.shape)
 
 
-def _sizes(slide: Slide, model: LoadedModel, options: Options) -> dict[str, int]:
-    """Bytes of one value while computing, of a stored input px, and of all weights."""
+def _sizes(slide: Slide, grid: ImageGrid, model: LoadedModel, options: Options) -> dict[str, int]:
+    """Bytes of one value while computing, of an input px that waits, and of all weights."""
     return {
         "item": torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
-        "stored_bytes": slide.dtype.itemsize * slide.channels,
+        "stored_bytes": grid.pixel_bytes(slide.dtype.itemsize, slide.channels),
         "weights": sum(p.numel() * p.element_size() for p in model.module.parameters()),
     }
 
@@ -236,14 +243,13 @@ def _windowed_request(
 ) -> Request:
     channels = chosen.channels
     found = windowed(
-        slide, model, options, level=chosen.level, channels=len(channels), device=chosen.device,
-        mpp=choices.level_mpp(slide, chosen.level, chosen.mpp),
-    )  # fmt: skip
+        slide, model, options, chosen.grid, channels=len(channels), device=chosen.device
+    )
     chosen = replace(chosen, activation=found.activation, windows=found.windows)
     plan = _plan(slide, model, options, found.geometry, found.demand, found.layout, chosen)
     return Request(
         slide, model, None, plan, found.layout, found.demand, _image(slide, plan, options),
-        chosen.mpp, options, found.forward,
+        chosen.grid, chosen.mpp, options, found.forward,
     )  # fmt: skip
 
 
@@ -251,7 +257,7 @@ def _windowed_request(
 class _Chosen:
     """Single choices that the plan takes over."""
 
-    level: int
+    grid: ImageGrid
     channels: tuple[int, ...]
     activation: str
     device: str
@@ -268,12 +274,11 @@ def _plan(
     layout: Layout,
     chosen: _Chosen,
 ) -> RunPlan:
-    mpp = choices.level_mpp(slide, chosen.level, chosen.mpp)
     return RunPlan(
         geometry=geometry,
-        spec=_spec(slide, model, options, demand, layout, geometry, mpp),
+        spec=_spec(slide, model, options, demand, layout, geometry, chosen.grid.mpp),
         box=demand.box,
-        level=chosen.level,
+        level=chosen.grid.level,
         channels=chosen.channels,
         scaling=choices.scaling(slide, model, options, len(chosen.channels)),
         activation=chosen.activation,
@@ -286,6 +291,7 @@ def _plan(
         threads=choices.threads(options),
         mode=options.mode,
         windows=chosen.windows,
+        pixel=chosen.grid.pixel,
         output=choices.output(model, options),
         averaged=demand.saving.averaged,
     )
@@ -351,6 +357,7 @@ def provenance(request: Request) -> dict[str, Any]:
             "source": request.model.source,
             "weights_sha256": request.original.weights_hash(),
         },
+        "resolution": as_described(request.grid),
         "mode": plan.mode,
         **_of_mode(request),
         **(request.classifier.provenance() if request.classifier else {}),

@@ -86,6 +86,7 @@ def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any
         "compute_seconds": seconds,
         "halo": None if windows is not None else request.exact.halo,
         "mode": "exact" if windows is None else windows.described,
+        "resolution": request.grid.described,
         "bottleneck": name,
         "bottleneck_share": share,
         "model": request.model.name,

@@ -24,6 +24,7 @@ from gigafcn.run.saving import saving
 
 if TYPE_CHECKING:
     from gigafcn.model.loading import LoadedModel
+    from gigafcn.plan.image_grid import ImageGrid
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.plan.planning import Layout
     from gigafcn.run.options import Options
@@ -56,13 +57,12 @@ def windowed(
     slide: Slide,
     model: LoadedModel,
     options: Options,
+    grid: ImageGrid,
     *,
-    level: int,
     channels: int,
     device: str,
-    mpp: tuple[float, float] | None,
 ) -> Windowed:
-    """Plan a run of blend or patch; ``mpp`` is (y, x) per px of the level.
+    """Plan a run of blend or patch.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def windowed(
         If the model does not take such windows, or returns nothing that fits the mode.
     """
     size = window_size(model, options)
-    image = slide.levels[level].shape
+    image = grid.shape
     if options.mode == "patch":
         _patches(image, size, model, options, 1)  # what does not fit needs no model to say so
     place = {
@@ -88,9 +88,9 @@ def windowed(
     end = choices.Ending(probe.last_op, probe.classes)
     activation, exclusive = choices.activation(model, end, options)
     kept = saving(
-        model, options, end, activation, exclusive=exclusive, stride=geometry.stride, mpp=mpp
+        model, options, end, activation, exclusive=exclusive, stride=geometry.stride, mpp=grid.mpp
     )
-    part = choices.map_part(slide, level, geometry, options.region)
+    part = choices.map_part(slide, grid, geometry, options.region)
     demand = WindowDemand(
         windows=windows,
         box=kept.aligned(part, geometry.shape),
@@ -98,7 +98,7 @@ def windowed(
         saving=kept,
         item=torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
         channels=channels,
-        stored_bytes=slide.dtype.itemsize * slide.channels,
+        stored_bytes=grid.pixel_bytes(slide.dtype.itemsize, slide.channels),
         weights=sum(p.numel() * p.element_size() for p in model.module.parameters()),
         forward=probe.memory,
     )

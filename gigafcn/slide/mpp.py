@@ -8,6 +8,10 @@ can then state the truth with ``--slide-mpp``.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LEAST_UM = 0.05
 """Smallest plausible pixel, below any light microscope's resolution."""
@@ -84,3 +88,26 @@ def plausible_mpp(y: float | None, x: float | None) -> tuple[float, float] | Non
     if y is None or x is None:
         return None
     return (y, x) if all(LEAST_UM <= size <= MOST_UM for size in (y, x)) else None
+
+
+def mpp_of_properties(properties: Mapping[str, str]) -> tuple[float, float] | None:
+    """Pixel size by the properties of a slide that OpenSlide opened.
+
+    In this order: OpenSlide's own figure (which for DICOM is PixelSpacing), Aperio's ``MPP``, the
+    resolution tags of the TIFF.  What cannot be believed counts as not said.
+
+    Examples
+    --------
+    >>> mpp_of_properties({"openslide.mpp-x": "1000", "openslide.mpp-y": "1", "aperio.MPP": "0,25"})
+    (0.25, 0.25)
+    """
+    sides = [
+        (properties.get("openslide.mpp-y"), properties.get("openslide.mpp-x")),
+        (properties.get("aperio.MPP"), properties.get("aperio.MPP")),
+    ]
+    found = [plausible_mpp(parse_number(y), parse_number(x)) for y, x in sides]
+    unit = properties.get("tiff.ResolutionUnit")
+    per_unit = [parse_number(properties.get(f"tiff.{axis}Resolution")) for axis in "YX"]
+    y, x = (in_micrometres(1 / n, unit) if n is not None and n > 0 else None for n in per_unit)
+    found.append(plausible_mpp(y, x))
+    return next((mpp for mpp in found if mpp is not None), None)

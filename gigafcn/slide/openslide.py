@@ -34,7 +34,7 @@ from gigafcn.errors import RunError, SlideError
 from gigafcn.geometry import Box
 from gigafcn.slide.fingerprint import hash_file
 from gigafcn.slide.marks import Mark, Reading
-from gigafcn.slide.mpp import parse_number, plausible_mpp
+from gigafcn.slide.mpp import mpp_of_properties
 from gigafcn.slide.protocol import (
     Level,
     Pixels,
@@ -140,10 +140,7 @@ class OpenSlideSlide:
         self.channels = 3
         self.channel_names = default_channel_names(3)
         self.dtype = np.dtype(np.uint8)
-        self.mpp = plausible_mpp(
-            parse_number(properties.get(openslide.PROPERTY_NAME_MPP_Y)),
-            parse_number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
-        )
+        self.mpp = mpp_of_properties(properties)
         self._hash = properties.get(openslide.PROPERTY_NAME_QUICKHASH1)
         background = properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "ffffff")
         self._background = ImageColor.getrgb(f"#{background}")[:3]

@@ -15,11 +15,21 @@ SHAPE = (300, 420)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory with ``slide.tif`` of 300 x 420 px, its first tile black, and nets."""
+    """A working directory with ``slide.tif`` of 300 x 420 px of 0.5 µm, and nets.
+
+    The slide's first tile is black.
+    """
     folder = tmp_path / "work"
     folder.mkdir()
     shutil.copy(NETS, folder)
     pixels = np.random.default_rng(0).integers(1, 256, (*SHAPE, 3), np.uint8)
     pixels[:30, :40] = 0
-    tifffile.imwrite(folder / "slide.tif", pixels, tile=(64, 64), photometric="rgb")
+    tifffile.imwrite(
+        folder / "slide.tif",
+        pixels,
+        tile=(64, 64),
+        photometric="rgb",
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+    )
     return folder

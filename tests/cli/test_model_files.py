@@ -190,7 +190,7 @@ def test_onnx_is_blended(folder: Path) -> None:
 
 def test_a_wsinfer_folder_gives_one_score_for_each_patch(folder: Path) -> None:
     write_wsinfer(folder / "zoo")
-    found, _ = mapped(folder, "zoo", "--trust", "--mode", "patch")
+    found, _ = mapped(folder, "zoo", "--trust", "--mode", "patch", "--slide-mpp", "0.25")
     pixels = torch.from_numpy(tifffile.imread(folder / "slide.tif")[36:72, 72:108]) / 255
     mean, std = torch.tensor([0.7, 0.6, 0.7]), torch.tensor([0.15, 0.2, 0.15])
     patch = ((pixels - mean) / std).permute(2, 0, 1).unsqueeze(0)
@@ -235,7 +235,7 @@ def test_names_of_classes_must_be_as_many_as_output_channels(
     words = ("infer", "slide.tif", "-m", "model.toml", "--trust")
     message = gigafcn(*words, cwd=folder)
     assert message.code in (2, 4)
-    assert "2 class names for a model with 3 output channels: a, b" in message.error
+    assert "names 2 classes and gives 3: a, b" in message.error
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(folder: Path, paper: nn.Module) -> None:

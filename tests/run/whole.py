@@ -76,3 +76,22 @@ def scores_of(path: Path) -> Array:
 def labels_of(path: Path) -> Array:
     """Level-0 labels (y, x) of a map."""
     return np.asarray(open_map(path).labels[0][...])
+
+
+def triangle_weights(stored: int, shape: int) -> Array:
+    """Weights (shape, stored) that make ``shape`` px out of ``stored`` px, in float64."""
+    scale = stored / shape
+    reach = max(scale, 1.0)
+    centres = (np.arange(shape) + 0.5) * scale
+    middles = np.arange(stored) + 0.5
+    weights = np.maximum(0.0, 1 - np.abs(middles[None, :] - centres[:, None]) / reach)
+    normalised: Array = weights / weights.sum(axis=1, keepdims=True)
+    return normalised
+
+
+def resized(image: Array, shape: Pair) -> Array:
+    """An image (y, x, c) resampled to ``shape`` by two matrix products, in float64."""
+    rows, columns = (triangle_weights(n, m) for n, m in zip(image.shape[:2], shape, strict=True))
+    down = np.tensordot(rows, image.astype(np.float64), (1, 0))
+    result: Array = np.tensordot(down, columns, (1, 1)).transpose(0, 2, 1)
+    return result

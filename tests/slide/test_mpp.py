@@ -9,7 +9,12 @@ import pytest
 import tifffile
 
 from gigafcn.slide import open_slide
-from gigafcn.slide.mpp import in_micrometres, parse_number, plausible_mpp
+from gigafcn.slide.mpp import (
+    in_micrometres,
+    mpp_of_properties,
+    parse_number,
+    plausible_mpp,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,3 +86,27 @@ def test_an_unknown_unit_is_none() -> None:
 def test_implausible_sizes_are_none(size: float | None) -> None:
     assert plausible_mpp(size, 0.5) is None
     assert plausible_mpp(0.5, size) is None
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"openslide.mpp-x": "0.5", "openslide.mpp-y": "0.4", "aperio.MPP": "1"}, (0.4, 0.5)),
+        ({"openslide.mpp-x": "352.8", "openslide.mpp-y": "352.8", "aperio.MPP": "0,5"}, (0.5, 0.5)),
+        (
+            {
+                "tiff.XResolution": "20000",
+                "tiff.YResolution": "25000",
+                "tiff.ResolutionUnit": "centimeter",
+            },
+            (0.4, 0.5),
+        ),
+        ({"tiff.XResolution": "0", "tiff.YResolution": "1", "tiff.ResolutionUnit": "inch"}, None),
+        ({"tiff.XResolution": "20000", "tiff.YResolution": "20000"}, None),
+        ({}, None),
+    ],
+)
+def test_a_scanner_s_slide_is_asked_in_order_for_what_can_be_believed(
+    properties: dict[str, str], expected: tuple[float, float] | None
+) -> None:
+    assert mpp_of_properties(properties) == expected

@@ -1,0 +1,181 @@
+"""At which resolution is a slide mapped: which level, and is it resampled to the model's mpp?
+
+What the model wants comes from ``--mpp`` or from its author; what the slide has from
+``--slide-mpp`` or from the slide.  The coarsest level that is no coarser than wanted is resampled,
+unless a level is wanted to within the tolerance: that one is read as it is.  A level that was asked
+for is read as it is too, unless an mpp was asked for beside it.  A model that states an mpp on a
+slide of unknown resolution is refused: a guess would give a map of something else.
+"""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from gigafcn.errors import SlideError, UsageError
+from gigafcn.plan.image_grid import ImageGrid, micrometres
+from gigafcn.run import choices
+from gigafcn.slide.mpp import LEAST_UM, MOST_UM
+
+if TYPE_CHECKING:
+    from gigafcn.model.loading import LoadedModel
+    from gigafcn.run.options import Options
+    from gigafcn.slide.protocol import Slide
+
+log = logging.getLogger(__name__)
+
+MOST_ENLARGED = 4
+"""A slide may be coarser than the model wants by this factor; beyond it something is mistaken."""
+
+MOST_REDUCED = 256
+"""A level may be finer than the model wants by this factor."""
+
+_SAME = 1 + Fraction(1, 10**9)  # sizes that differ less are equal: they were divided and multiplied
+Mpp = tuple[float, float]
+
+
+def image_grid(slide: Slide, model: LoadedModel, options: Options) -> ImageGrid:
+    """The image that is mapped, said in the log.
+
+    Raises
+    ------
+    SlideError
+        If the model wants an mpp and the slide's is unknown, or too far from it.
+    UsageError
+        If there is no such level.
+    """
+    wanted = _pair(model.mpp if options.mpp is None else options.mpp)
+    own = choices.mpp(slide, options.slide_mpp)
+    if options.level is not None and options.mpp is None:
+        level = choices.level(slide, options.level)
+        grid = _as_stored(slide, level, own, f"level {level} was asked for")
+    elif wanted is None:
+        grid = _as_stored(slide, 0, own, f"model {model.name} states no mpp")
+    elif own is None:
+        raise SlideError(_refusal(slide, model, options, wanted))
+    else:
+        grid = _wanted(slide, options, own, wanted)
+    _tell(slide, grid)
+    return grid
+
+
+def _wanted(slide: Slide, options: Options, own: Mpp, wanted: Mpp) -> ImageGrid:
+    """The grid of a slide of ``own`` micrometres per level-0 px for the ``wanted`` ones."""
+    if options.level is None:
+        levels = list(range(len(slide.levels)))
+    else:
+        levels = [choices.level(slide, options.level)]
+    sizes = {level: _level_mpp(slide, level, own) for level in levels}
+    tolerance = Fraction(str(options.mpp_tolerance))
+    target = Fraction(str(wanted[0])), Fraction(str(wanted[1]))
+
+    def off(level: int) -> Fraction:
+        return max(abs(s / t - 1) for s, t in zip(sizes[level], target, strict=True))
+
+    nearest = min(levels, key=off)
+    if off(nearest) <= tolerance:
+        reason = f"within {options.mpp_tolerance:.2%} of the {micrometres(wanted)} wanted"
+        return _as_stored(slide, nearest, own, reason)
+    limits = tuple(t * _SAME for t in target)
+    finer = [n for n in levels if sizes[n][0] <= limits[0] and sizes[n][1] <= limits[1]]
+    level = max(finer, default=levels[0])
+    return _resampled(slide, level, (sizes[level], target), own, micrometres(wanted))
+
+
+def _resampled(
+    slide: Slide,
+    level: int,
+    sizes: tuple[tuple[Fraction, Fraction], tuple[Fraction, Fraction]],
+    own: Mpp,
+    wanted: str,
+) -> ImageGrid:
+    """The grid of a level resampled from its px size to another; both in micrometres."""
+    stored, found = slide.levels[level].shape, []
+    for axis, (have, want) in enumerate(zip(*sizes, strict=True)):
+        if have > want * MOST_ENLARGED or want > have * MOST_REDUCED:
+            raise SlideError(
+                f"{slide.name} has {float(have):.4g} µm/px along {'yx'[axis]} and {wanted} are "
+                f"wanted: it can be enlarged {MOST_ENLARGED} times and reduced {MOST_REDUCED} "
+                f"times at most; check --mpp and --slide-mpp, in µm/px, or give --level N to map "
+                f"its pixels as they are"
+            )
+        found.append(max(1, round(stored[axis] * have / want)))
+    shape = found[0], found[1]
+    reason = f"{wanted} are wanted"
+    if shape == stored:
+        return _as_stored(slide, level, own, f"{reason}, less than half a px from it in all")
+    return ImageGrid(
+        level, stored, shape, _pixel(slide, level, shape), _grid_mpp(slide, level, shape, own),
+        reason,
+    )  # fmt: skip
+
+
+def _as_stored(slide: Slide, level: int, own: Mpp | None, reason: str) -> ImageGrid:
+    shape = slide.levels[level].shape
+    mpp = None if own is None else _grid_mpp(slide, level, shape, own)
+    return ImageGrid(level, shape, shape, _pixel(slide, level, shape), mpp, reason)
+
+
+def _pixel(slide: Slide, level: int, shape: tuple[int, int]) -> tuple[Fraction, Fraction]:
+    """Level-0 px per px of a level resampled to a shape."""
+    at = slide.levels[level]
+    y, x = (
+        Fraction(str(down)) * stored / n
+        for down, stored, n in zip(at.downsample, at.shape, shape, strict=True)
+    )
+    return y, x
+
+
+def _grid_mpp(slide: Slide, level: int, shape: tuple[int, int], own: Mpp) -> Mpp:
+    """Micrometres per px of a level resampled to a shape."""
+    y, x = (
+        float(Fraction(str(m)) * p) for m, p in zip(own, _pixel(slide, level, shape), strict=True)
+    )
+    return y, x
+
+
+def _level_mpp(slide: Slide, level: int, own: Mpp) -> tuple[Fraction, Fraction]:
+    y, x = (
+        Fraction(str(m)) * Fraction(str(down))
+        for m, down in zip(own, slide.levels[level].downsample, strict=True)
+    )
+    return y, x
+
+
+def _tell(slide: Slide, grid: ImageGrid) -> None:
+    (log.info if grid.resampled else log.debug)("resolution: %s", grid.described)
+    if any(n > m for n, m in zip(grid.shape, grid.stored, strict=True)):
+        log.warning(
+            "%s is coarser than the model wants, so it is enlarged, which adds no detail: the "
+            "model may do worse than on slides of its own resolution",
+            slide.name,
+        )
+
+
+def _refusal(slide: Slide, model: LoadedModel, options: Options, wanted: Mpp) -> str:
+    if options.mpp is None:
+        who = f"model {model.name} was trained at {micrometres(wanted)}"
+    else:
+        who = f"{micrometres(wanted)} are wanted"
+    return (
+        f"{who}, and {slide.name} does not say how large its pixels are, or says what is not "
+        f"between {LEAST_UM:g} and {MOST_UM:g} µm/px; give it with --slide-mpp UM, or --level 0 "
+        f"to map its pixels as they are"
+    )
+
+
+def _pair(mpp: float | Mpp | None) -> Mpp | None:
+    """Micrometres per px (y, x).
+
+    Raises
+    ------
+    UsageError
+        If they are not positive.
+    """
+    if mpp is None:
+        return None
+    pair = (mpp, mpp) if isinstance(mpp, int | float) else (mpp[0], mpp[1])
+    if min(pair) <= 0:
+        raise UsageError(f"mpp must be positive, got {mpp} µm/px")
+    return float(pair[0]), float(pair[1])
