@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from gigafcn.errors import UsageError
+from gigafcn.storage.url_path import place_of
 
 
 def stem_of(slide: str) -> str:
@@ -50,11 +51,11 @@ def map_paths(
                 f"-o {output} names one map but {len(slides)} slides were given; "
                 "give a directory, that is a name without .zarr"
             )
-        paths = [output]
+        paths = [place_of(output)]
     else:
         named = [*names, *([None] * (len(slides) - len(names)))]
         paths = [
-            _named_after(slide, output or Path(), name)
+            _named_after(slide, place_of(output or Path()), name)
             for slide, name in zip(slides, named, strict=True)
         ]
     owner: dict[Path, str] = {}
@@ -66,11 +67,12 @@ def map_paths(
                 "or run them with different -o directories"
             )
         owner[path] = slide
-        if path.resolve() == Path(slide).resolve():
+        if path.resolve() == place_of(slide).resolve():
             raise UsageError(f"the map of {slide} would take the slide's own place; give -o")
     return paths
 
 
 def _named_after(slide: str, folder: Path, name: str | None) -> Path:
     path = folder / f"{name or stem_of(slide)}.zarr"
-    return path if path.resolve() != Path(slide).resolve() else path.with_stem(f"{path.stem}-map")
+    taken = path.resolve() == place_of(slide).resolve()
+    return path.with_stem(f"{path.stem}-map") if taken else path

@@ -277,7 +277,8 @@ class InferOptions(PlanOptions):
     """What fixes a run, with the place where its map goes."""
 
     output: Annotated[Path | None, flag(OUTPUT, "PATH", "-o")] = None
-    """Where the map goes: a name ending in .zarr is the map itself, any other a directory for it.
+    """Where the map goes: a name ending in .zarr is the map itself, any other a directory for it;
+    s3://BUCKET/NAME too.
     If unset, SLIDE.zarr in the working directory."""
 
     export: Annotated[

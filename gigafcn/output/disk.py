@@ -9,7 +9,6 @@ are whole or absent.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -17,8 +16,10 @@ from uuid import uuid4
 
 import google_crc32c
 
-from gigafcn.errors import StorageError
+from gigafcn.errors import RunError, StorageError
 from gigafcn.output.spec import MapSpec, store_bytes
+from gigafcn.storage.retrying import is_passing, persistently
+from gigafcn.storage.url_path import UrlPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,27 +28,45 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 22
 """Of a file at a time, while its checksum is computed."""
 
+UNLIMITED = 1 << 62
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR})
+"""The next tile would be refused as well."""
 
 
 @contextmanager
 def storing(path: Path, spec: MapSpec, what: str) -> Iterator[None]:
-    """Turn an OSError while ``what`` is written to the map at ``path`` into a StorageError."""
+    """Turn an OSError while ``what`` is written to the map at ``path`` into one line.
+
+    A StorageError if no other tile would fare better, else a RunError.
+    """
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = error.strerror or str(error)
         if error.errno in _NO_ROOM:
             raise StorageError(
                 f"no room to write {what} of {path}: {reason}. The whole map needs at most "
                 f"{format_bytes(store_bytes(spec))}, {format_bytes(free_bytes(path))} is free; "
                 f"free some space or write to another disk"
             ) from error
-        raise StorageError(f"cannot write {what} of {path}: {reason}") from error
+        if error.errno in _REFUSED:
+            raise StorageError(f"cannot write {what} of {path}: {reason}") from error
+        raise RunError(
+            f"cannot write {what} of {path}: {reason}; it was tried several times"
+            if is_passing(error)
+            else f"cannot write {what} of {path}: {reason}"
+        ) from error
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes free to this user on the disk that holds ``path``, which need not exist yet."""
+    """Bytes free to this user on the disk that holds ``path``, which need not exist yet.
+
+    A bucket has no end.
+    """
+    if isinstance(path, UrlPath):
+        return UNLIMITED
     existing = path.absolute()
     while not existing.exists():
         existing = existing.parent
@@ -88,7 +107,14 @@ def checksum(path: Path) -> str:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a whole file under another name, then rename: a reader sees all of it or none."""
+    """Write a file so that a reader sees all of it or none: under another name, then renamed."""
+    if isinstance(path, UrlPath):
+        persistently(lambda: path.write_bytes(content))
+    else:
+        persistently(lambda: _renamed_into(path, content))
+
+
+def _renamed_into(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
     try:
         partial.write_bytes(content)

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.storage import LocalStore
 
 from gigafcn.errors import RunError
 from gigafcn.output.disk import replace_file, storing
@@ -42,6 +41,8 @@ from gigafcn.output.spec import (
     status_slices,
 )
 from gigafcn.output.store import STATUS_PATH, ChunkStatus, status_codes
+from gigafcn.storage.url_path import place_of
+from gigafcn.storage.zarr_stores import store_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -177,11 +178,11 @@ def finish_map(
     RunError
         When the map is not complete, or the disk refuses.
     """
-    root = Path(path)
+    root = place_of(path)
     described = {**_json_object(provenance), "map": spec.to_json(), "status": status_codes()}
     _check_complete(root, spec, status)
     with storing(root, spec, "the metadata"):
-        array = zarr.open_array(LocalStore(root / STATUS_PATH), mode="r+")
+        array = zarr.open_array(store_at(root / STATUS_PATH), mode="r+")
         array[...] = status
         if spec.labels:
             label_list = {"version": OME_VERSION, "labels": ["classes"]}

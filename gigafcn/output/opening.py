@@ -7,19 +7,21 @@ a map that gigafcn wrote, for pictures, evaluation and export.  It reads nothing
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.storage import LocalStore
 
 from gigafcn.errors import SlideError, UsageError
 from gigafcn.output.ownership import KEY, attributes_of, is_ours
 from gigafcn.output.spec import MapLevel, MapSpec, labels_path, map_levels, scores_path
 from gigafcn.output.store import STATUS_PATH, ChunkStatus
+from gigafcn.storage.url_path import place_of
+from gigafcn.storage.zarr_stores import store_at
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 
@@ -73,7 +75,7 @@ def open_map(path: str | Path) -> StoredMap:
     SlideError
         When there is no finished map of gigafcn, or it cannot be read.
     """
-    root = Path(path)
+    root = place_of(path)
     if not root.is_dir():
         raise SlideError(f"map {root} does not exist or is not a directory")
     described = attributes_of(root).get(KEY)
@@ -102,4 +104,4 @@ def open_map(path: str | Path) -> StoredMap:
 
 
 def _open(path: Path) -> zarr.Array[Any]:
-    return zarr.open_array(LocalStore(path), mode="r")
+    return zarr.open_array(store_at(path), mode="r")

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.errors import UsageError
+from gigafcn.storage.zarr_stores import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,10 +103,10 @@ def _remove(path: Path) -> None:
     (path / "zarr.json").unlink(missing_ok=True)
     for entry in path.iterdir():
         if entry.is_dir() and entry.name != "status":
-            shutil.rmtree(entry)
+            remove_tree(entry)
         elif not entry.is_dir():
             entry.unlink()
     if (path / "status").is_dir():
-        shutil.rmtree(path / "status" / "c", ignore_errors=True)
-        shutil.rmtree(path / "status")
+        remove_tree(path / "status" / "c")
+        remove_tree(path / "status")
     path.rmdir()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -36,9 +35,11 @@ from gigafcn.output.legend import (
 )
 from gigafcn.output.opening import StoredMap, open_map
 from gigafcn.output.palette import is_background
+from gigafcn.storage.url_path import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -127,13 +128,13 @@ def write_picture(
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, metadata=_MARK)
     with storing(stored.path, stored.spec, "the picture"):
-        replace_file(Path(png_path), buffer.getvalue())
+        replace_file(place_of(png_path), buffer.getvalue())
 
 
 def is_own_picture(png_path: Path) -> bool:
     """Whether the file at ``png_path`` is a picture that :func:`write_picture` wrote."""
     try:
-        with Image.open(png_path) as picture:
+        with png_path.open("rb") as file, Image.open(file) as picture:
             return _MARK.items() <= picture.info.items()
     except (OSError, ValueError):
         return False

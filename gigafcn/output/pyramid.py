@@ -23,8 +23,7 @@ It leaves out scheduling.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,10 @@ from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.shards import ShardedArray
 from gigafcn.output.spec import ArrayKind, MapSpec, array_kinds, map_levels, source_shards
+from gigafcn.storage.url_path import place_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Halve = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -60,7 +63,7 @@ def build_pyramid_shard(
     RunError
         When the disk refuses.
     """
-    root = Path(path)
+    root = place_of(path)
     written: dict[str, str] = {}
     with storing(root, spec, f"shard {index[0]}/{index[1]} of level {level}"):
         levels = map_levels(spec)

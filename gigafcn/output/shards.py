@@ -1,11 +1,12 @@
 """How one shard is stored, so that whatever happens it is whole or absent.
 
-Zarr's local store writes an object under another name and renames it.  Three more rules make
-writing safe: a write covers exactly one shard (two writers of one object lose data, and a partial
-write would read the object back first); an object is removed before it is written again, since
-zarr reads shards back, edge shards always, and a damaged one would fail every retry; and chunks
-that hold only the fill value are stored all the same, so that a missing object means background,
-failed or not written, never "all zero".
+Zarr's local store writes an object under another name and renames it; object stores take it whole
+or not at all.  Four more rules make writing safe: a write covers exactly one shard (two writers of
+one object lose data, and a partial write would read the object back first); an object is removed
+before it is written again, since zarr reads shards back, edge shards always, and a damaged one
+would fail every retry; chunks that hold only the fill value are stored all the same, so that a
+missing object means background, failed or not written, never "all zero"; and failures that may
+pass are met by trying again.
 
 Chunks are compressed with blosc-zstd (bytes shuffled for floats) and end in a crc32c.
 """
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.storage import LocalStore
 
 from gigafcn.geometry import Box
-from gigafcn.output.disk import checksum
+from gigafcn.storage.retrying import persistently
+from gigafcn.storage.zarr_stores import store_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ def create_array(
     classes = shape[:-2]
     is_float = np.dtype(dtype).kind == "f"
     zarr.create_array(
-        store=LocalStore(path),
+        store=store_at(path),
         shape=shape,
         dtype=dtype,
         chunks=(1,) * len(classes) + (level.chunk, level.chunk),
@@ -81,7 +82,7 @@ class ShardedArray:
         self._root = root
         self._name = name
         self._level = level
-        array = zarr.open_array(LocalStore(root / name), mode="r+")
+        array = zarr.open_array(store_at(root / name), mode="r+")
         self._array = array.with_config({"write_empty_chunks": True})
 
     @property
@@ -127,9 +128,16 @@ class ShardedArray:
                 f"shard {index} of {self._root / self._name} takes {box.shape} px of {self.dtype}, "
                 f"got {block.shape[-2:]} px of {block.dtype}"
             )
-        self.drop(index)
-        self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))] = block
-        return {self.key(index): checksum(self.object_path(index))}
+        key = self.key(index)
+
+        def write() -> str:
+            self.drop(index)
+            self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))] = block
+            store: Any = self._array.store
+            checksum: str = store.sums.pop(key.removeprefix(f"{self._name}/"))
+            return checksum
+
+        return {key: persistently(write)}
 
     def get(self, box: Box) -> NDArray[Any]:
         """Read ``box`` of all classes: (c, y, x), or (y, x) of labels."""

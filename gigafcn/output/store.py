@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import errno
 from enum import IntEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.storage import LocalStore
 
 from gigafcn.errors import RunError, UsageError
 from gigafcn.output.disk import storing
@@ -39,8 +37,12 @@ from gigafcn.output.spec import (
     status_slices,
 )
 from gigafcn.output.tile_pyramid import TilePyramid
+from gigafcn.storage.url_path import place_of
+from gigafcn.storage.zarr_stores import store_at
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from gigafcn.geometry import Box
@@ -88,7 +90,7 @@ def create_map(path: str | Path, spec: MapSpec, *, overwrite: bool = False) -> N
     RunError
         When the disk refuses.
     """
-    root = Path(path)
+    root = place_of(path)
     with storing(root, spec, "the layout"):
         make_room(root, overwrite=overwrite)
         try:
@@ -109,7 +111,7 @@ def create_map(path: str | Path, spec: MapSpec, *, overwrite: bool = False) -> N
 
 def _create_status(root: Path, spec: MapSpec) -> None:
     zarr.create_array(
-        store=LocalStore(root / STATUS_PATH),
+        store=store_at(root / STATUS_PATH),
         shape=spec.status_shape,
         dtype="uint8",
         chunks=tuple(min(STATUS_CHUNK, cells) for cells in spec.status_shape),
@@ -146,7 +148,7 @@ class MapStore:
     """
 
     def __init__(self, path: str | Path, spec: MapSpec) -> None:
-        self._root = Path(path)
+        self._root = place_of(path)
         self._spec = spec
         self._level = map_levels(spec)[0]
         stored = attributes_of(self._root / STATUS_PATH).get(KEY, {})

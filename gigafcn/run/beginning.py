@@ -8,7 +8,6 @@ Anything else is refused by naming what differs, unless it is to be replaced.
 from __future__ import annotations
 
 import logging
-import shutil
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from gigafcn.run.places import picture_of, places
 from gigafcn.run.tuning import tuned
 from gigafcn.schedule.lock import locked
 from gigafcn.schedule.run_folder import Receipt, RunFolder, refuse_another
+from gigafcn.storage.zarr_stores import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def begun(request: Request, at: At) -> Iterator[Begun]:
 
 
 def _remove(folder: RunFolder) -> None:
-    shutil.rmtree(folder.map_path, ignore_errors=True)
+    remove_tree(folder.map_path)
     folder.forget()
 
 

@@ -8,7 +8,6 @@ of the run; the same machine gives the same bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.errors import SlideError, UsageError
@@ -22,9 +21,11 @@ from gigafcn.run.inference import map_slide
 from gigafcn.run.options import Options
 from gigafcn.schedule.run_folder import RunFolder, level_piece, tile_piece
 from gigafcn.schedule.site import Site
+from gigafcn.storage.url_path import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from torch import nn
 
@@ -93,7 +94,7 @@ def check(
     UsageError
         If it has no receipts; if slide or model of a repair are others, or not known.
     """
-    folder = RunFolder(Path(output))
+    folder = RunFolder(place_of(output))
     begun = _begun(folder)
     found = _compared(folder, RunPlan.from_json(begun["plan"]))
     if found.is_sound or not repair:

@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.engine.precision import threads as torch_threads
@@ -33,9 +32,11 @@ from gigafcn.schedule.inbox import Inbox
 from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.schedule.run_folder import tile_piece
 from gigafcn.schedule.site import Site
+from gigafcn.storage.url_path import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from distributed import Client
     from torch import nn
@@ -266,7 +267,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     given = locals()
     options = Options(**{f.name: given[f.name] for f in fields(Options) if f.name in given})
     site = Site(**{f.name: given[f.name] for f in fields(Site)})
-    at = At(path=Path(output), overwrite=overwrite, resume=bool(resume))
+    at = At(path=place_of(output), overwrite=overwrite, resume=bool(resume))
     return map_slide(source, model, at, options, site=site, progress=progress, stop=stop)
 
 

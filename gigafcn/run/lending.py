@@ -10,6 +10,7 @@ import hashlib
 import inspect
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import cloudpickle
@@ -20,6 +21,7 @@ from gigafcn.errors import GigafcnError, RunError
 from gigafcn.geometry import Box
 from gigafcn.schedule.handover import Handover, JobFiles, lent_folder, write_handover
 from gigafcn.schedule.job import PICKLED
+from gigafcn.storage.url_path import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +50,10 @@ def handed_over(request: Request, path: Path, run: str) -> Iterator[Handover]:
     with ExitStack() as lent:
         try:
             folder = lent.enter_context(lent_folder(path, run))
-            files = _job_files(request, path.absolute(), folder)
+            # Arrays and modules in memory are read by position, so they go to a disk.
+            near = lent.enter_context(TemporaryDirectory(prefix=".gigafcn-"))
+            own = Path(near) if is_url(path) else folder
+            files = _job_files(request, path.absolute(), own)
             handover = write_handover(folder, files, request.plan.to_json())
         except GigafcnError:
             raise
@@ -64,7 +69,7 @@ def _job_files(request: Request, store: Path, folder: Path) -> JobFiles:
     if slide is None:
         slide = str(folder / "slide.npy")
         _write_array(request.slide, slide)
-    elif "://" not in slide:
+    elif not is_url(slide):
         slide = str(Path(slide).absolute())
     weights = None
     if model is None or request.classifier is not None:

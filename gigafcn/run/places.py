@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import UsageError
 from gigafcn.output.picture import is_own_picture
+from gigafcn.storage.url_path import is_url, place_of
 
 if TYPE_CHECKING:
     from gigafcn.run.request import Request
@@ -38,7 +39,7 @@ def refuse_taken(slide: Slide, path: Path) -> None:
     """
     picture = picture_of(path)
     for place, what in ((path, "the map"), (picture, "the map's picture")):
-        if slide.source is not None and place.resolve() == Path(slide.source).resolve():
+        if slide.source is not None and place.resolve() == place_of(slide.source).resolve():
             raise UsageError(
                 f"{what} would take the place of the slide, {place}; choose another output"
             )
@@ -59,4 +60,4 @@ def places(request: Request) -> dict[str, str | None]:
 
 
 def _absolute(source: str | None) -> str | None:
-    return source if source is None or "://" in source else str(Path(source).absolute())
+    return source if source is None or is_url(source) else str(Path(source).absolute())

@@ -12,17 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.errors import RunError
 from gigafcn.schedule.run_folder import folder_of
+from gigafcn.storage.url_path import place_of
+from gigafcn.storage.zarr_stores import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 NOTE = "lent"
 """File of the run folder that names the lent folder, for a later run to remove."""
@@ -80,7 +81,7 @@ class Handover:
             If the folder cannot be reached from here, or is another run's.
         """
         try:
-            content = _mixed((Path(self.folder) / _JOB).read_bytes(), self.key)
+            content = _mixed((place_of(self.folder) / _JOB).read_bytes(), self.key)
         except OSError as error:
             raise RunError(
                 f"a worker cannot read {self.folder} ({error.strerror}): give an output on a "
@@ -118,7 +119,7 @@ def sweep(map_path: Path) -> None:
     with suppress(OSError):
         name = note.read_text("utf-8")
         if name.startswith(".gigafcn-") and "/" not in name:
-            shutil.rmtree(map_path.with_name(name), ignore_errors=True)
+            remove_tree(map_path.with_name(name))
         note.unlink()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,9 +30,11 @@ from gigafcn.plan.run_plan import RunPlan
 from gigafcn.schedule.inbox import Inbox, Stopped
 from gigafcn.schedule.run_folder import Receipt, RunFolder, level_piece, tile_piece
 from gigafcn.slide.opening import open_slide
+from gigafcn.storage.url_path import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gigafcn.engine.easing import Ease
     from gigafcn.geometry import Box
@@ -203,7 +204,7 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
     else:
         model = placed_forward(module, plan)
     image = PaddedImage(slide, plan.level, plan.channels, plan.geometry, files.strict)
-    return Job(plan, model, image, Path(files.store), stop, profile=files.profile)
+    return Job(plan, model, image, place_of(files.store), stop, profile=files.profile)
 
 
 def _slide_of(files: JobFiles) -> Slide:

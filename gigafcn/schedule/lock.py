@@ -3,7 +3,8 @@
 The lock is a file that names its owner and is touched every few seconds.  An owner that died does
 not hold it for ever: on the same host its process is looked up, on another host a lock that is
 not touched for several beats is taken over.  Clocks of different hosts are never compared: the
-waiting run watches whether the file's time changes.
+waiting run watches whether the file's time changes.  In a bucket the lock is an object: it is
+written only if there is none, and written anew at every beat.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from gigafcn.errors import UsageError
+from gigafcn.storage.url_path import UrlPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +79,7 @@ def locked(path: Path, *, beat_s: float = BEAT_S) -> Iterator[Callable[[], bool]
     _acquire(path, mine, beat_s)
     stopped = threading.Event()
     thread = threading.Thread(
-        target=_keep_touching, args=(path, stopped, beat_s), name="gigafcn-lock", daemon=True
+        target=_keep_touching, args=(path, mine, stopped, beat_s), name="gigafcn-lock", daemon=True
     )
     thread.start()
     try:
@@ -100,24 +102,32 @@ def _acquire(path: Path, mine: Owner, beat_s: float) -> None:
 
 
 def _created(path: Path, mine: Owner) -> bool:
+    if isinstance(path, UrlPath):
+        return path.create(_note(mine))
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(mine), file)
+            file.write(_note(mine).decode())
     except OSError:
         path.unlink(missing_ok=True)
         raise
     return True
 
 
+def _note(owner: Owner, beat: int = 0) -> bytes:
+    return json.dumps(asdict(owner) | {"beat": beat}).encode()
+
+
 def _owner(path: Path) -> Owner | None:
     """Owner named in the file; None if there is no file or it was not written to its end."""
     try:
-        return Owner(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        said = json.loads(path.read_bytes())
+        del said["beat"]
+        return Owner(**said)
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
@@ -132,8 +142,10 @@ def _beats(path: Path, beat_s: float) -> bool:
     return False
 
 
-def _touched(path: Path) -> int | None:
+def _touched(path: Path) -> int | str | None:
     try:
+        if isinstance(path, UrlPath):
+            return path.tag()
         return path.stat().st_mtime_ns
     except OSError:
         return None
@@ -141,6 +153,11 @@ def _touched(path: Path) -> int | None:
 
 def _take_away(path: Path, dead: Owner | None, mine: Owner) -> None:
     """Move a dead owner's lock aside; of several runs that try, one succeeds."""
+    if isinstance(path, UrlPath):
+        # Of several runs, one creates it afterwards; nothing can be moved aside.
+        if _owner(path) == dead:
+            path.unlink(missing_ok=True)
+        return
     aside = path.with_name(f"{path.name}.{mine.token}")
     try:
         path.rename(aside)
@@ -153,7 +170,12 @@ def _take_away(path: Path, dead: Owner | None, mine: Owner) -> None:
     aside.unlink()
 
 
-def _keep_touching(path: Path, stopped: threading.Event, beat_s: float) -> None:
+def _keep_touching(path: Path, mine: Owner, stopped: threading.Event, beat_s: float) -> None:
+    beat = 0
     while not stopped.wait(beat_s):
         with suppress(OSError):
-            os.utime(path)
+            if not isinstance(path, UrlPath):
+                os.utime(path)
+            elif _owner(path) == mine:
+                beat += 1
+                path.write_bytes(_note(mine, beat))

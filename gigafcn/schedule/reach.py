@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from gigafcn.errors import RunError
+from gigafcn.storage.url_path import is_url, place_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,7 +27,7 @@ LISTED = 3
 
 async def missing_here(handover: Handover) -> str | None:
     """What this worker cannot reach, in words; None if it can work."""
-    folder = Path(handover.folder)
+    folder = place_of(handover.folder)
     for _ in range(round(PATIENCE_S / 0.25)):
         if folder.is_dir():
             break
@@ -35,12 +36,12 @@ async def missing_here(handover: Handover) -> str | None:
         return f"has no {folder.parent}" if not folder.parent.is_dir() else "sees another disk"
     probe = folder / f"probe-{uuid4().hex}"
     try:
-        probe.touch()
+        probe.write_bytes(b"")
         probe.unlink()
         slide = handover.read()[0].slide
     except OSError as error:
         return f"cannot write there ({error.strerror})"
-    if "://" not in slide and not Path(slide).exists():
+    if not is_url(slide) and not Path(slide).exists():
         return "does not see the slide"
     return None
 
@@ -59,7 +60,8 @@ def check_reach(client: Client, handover: Handover) -> None:
         return
     listed = ", ".join(f"{address} {answer}" for address, answer in [*lacking.items()][:LISTED])
     more = f" and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
+    where = place_of(handover.folder).parent
     raise RunError(
-        f"{len(lacking)} of {len(answers)} workers cannot work in {Path(handover.folder).parent}: "
+        f"{len(lacking)} of {len(answers)} workers cannot work in {where}: "
         f"worker {listed}{more}; slide and output must be on a disk that all workers share"
     )

@@ -10,12 +10,12 @@ the stored plan.  When the map is finished the receipts are folded into one file
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.errors import UsageError
 from gigafcn.output.disk import checksum, replace_file
+from gigafcn.storage.zarr_stores import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,7 +122,7 @@ class RunFolder:
         """Remove everything but the lock."""
         self._run.unlink(missing_ok=True)
         self._folded.unlink(missing_ok=True)
-        shutil.rmtree(self._receipts, ignore_errors=True)
+        remove_tree(self._receipts)
 
     def begun(self) -> dict[str, Any] | None:
         """What :meth:`begin` noted: fingerprint and plan; None if there is nothing readable."""
@@ -165,7 +165,7 @@ class RunFolder:
         """Put all receipts into one file, once every piece is done."""
         receipts = [asdict(receipt) for receipt in self.receipts().values()]
         replace_file(self._folded, _encoded({"format": FORMAT, "receipts": receipts}))
-        shutil.rmtree(self._receipts, ignore_errors=True)
+        remove_tree(self._receipts)
 
     def is_intact(self, receipt: Receipt) -> bool:
         """Whether every object of a receipt is there with the bytes that were written."""

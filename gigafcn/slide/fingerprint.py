@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from gigafcn.storage.url_path import size_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -24,7 +26,7 @@ _BLOCKS, _BLOCK_BYTES = 256, 16 << 10
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's size and bytes, sampled when it is large."""
-    size = path.stat().st_size
+    size = size_of(path)
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
         for offset, count in _parts(size):

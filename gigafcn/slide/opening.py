@@ -24,9 +24,11 @@ from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.openslide import OpenSlideSlide, detect_vendor
 from gigafcn.slide.picture import is_picture, open_picture
 from gigafcn.slide.protocol import Pixels, Slide, check_plane
+from gigafcn.slide.remote import open_remote
 from gigafcn.slide.tiff import TiffSlide
 from gigafcn.slide.tiff_directory import Lacks, check_tiff
 from gigafcn.slide.zarr import ZarrSlide, open_zarr
+from gigafcn.storage.url_path import UrlPath, is_url, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,8 +86,8 @@ def open_slide(source: Source, *, plane: Mapping[str, int] | None = None) -> Sli
         return ZarrSlide(source, plane=plane)
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
-        if "://" in text:
-            return open_zarr(text, name=_stem(text.rstrip("/").rsplit("/", 1)[-1]), plane=plane)
+        if is_url(text):
+            return _open_url(text, plane)
         return _open_path(Path(text).expanduser(), plane)
     if isinstance(source, Slide):
         return source
@@ -93,6 +95,17 @@ def open_slide(source: Source, *, plane: Mapping[str, int] | None = None) -> Sli
         f"cannot open a {type(source).__name__} as a slide; give a path, a numpy array (y, x, c) "
         f"or a Zarr array"
     )
+
+
+def _open_url(text: str, plane: Mapping[str, int]) -> Slide:
+    """Open what a URL names: a file, an object of a bucket, or Zarr that fsspec knows to read."""
+    name = _stem(text.rstrip("/").rsplit("/", 1)[-1])
+    if not text.lower().startswith(("s3:", "file:")):
+        return open_zarr(text, name=name, plane=plane)
+    place = place_of(text)
+    if isinstance(place, UrlPath):
+        return open_remote(place, name=name, plane=plane)
+    return _open_path(place, plane)
 
 
 def _open_path(path: Path, plane: Mapping[str, int]) -> Slide:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,9 +34,11 @@ from gigafcn.slide.tiff_series import (
     image_shape,
     planes_of,
 )
+from gigafcn.storage.url_path import place_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tifffile import TiffPageSeries
 
@@ -56,7 +57,7 @@ class TiffSlide:
         self.name = path.stem if name is None else name
         self.source: str | None = str(path)
         try:
-            with TiffFile(path, _multifile=False) as tif:
+            with path.open("rb") as file, TiffFile(file, _multifile=False) as tif:
                 self._parse(tif, plane or {})
         except (SlideError, UsageError):
             raise
@@ -110,7 +111,7 @@ class TiffSlide:
         if not missing:
             return
         self.traits = replace(self.traits, missing_bytes=missing)
-        size = path.stat().st_size
+        size = size_of(path)
         if not any(plane.some_within(size) for plane in self._planes[0]):
             raise SlideError(
                 f"{path} is truncated: {missing} bytes or more are missing, and with them all of "
@@ -185,7 +186,7 @@ class TiffSlide:
 
     def fingerprint(self) -> str:
         """SHA-256 of the file, sampled when it is large."""
-        return hash_file(Path(str(self.source)))
+        return hash_file(place_of(str(self.source)))
 
     def close(self) -> None:
         """Close the file and forget decoded segments."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 import numpy as np
 
 from gigafcn.errors import SlideError
+from gigafcn.storage.url_path import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,7 @@ class _Walk:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self.file = file
-        self.size = path.stat().st_size
+        self.size = size_of(path)
         self.needed = 8
         self.is_ndpi = False
 

@@ -20,6 +20,7 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -28,6 +29,8 @@ from gigafcn.geometry import Box
 from gigafcn.slide.codestream import declared_shape
 from gigafcn.slide.marks import Mark, is_of_the_system
 from gigafcn.slide.segments import SegmentCache, meeting
+from gigafcn.storage.retrying import persistently
+from gigafcn.storage.url_path import UrlPath, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +52,9 @@ class ByteSource:
     """Bytes of one file at any offset, for any number of threads."""
 
     def __init__(self, path: Path) -> None:
+        self._url = path if isinstance(path, UrlPath) else None
         self._file = path.open("rb", buffering=0)
-        self.size = path.stat().st_size
+        self.size = size_of(path)
         # A forgotten slide closes its file when it is collected, as OpenSlide's handles do.
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
@@ -65,7 +69,7 @@ class ByteSource:
         """
         parts: list[bytes] = []
         while count > 0:
-            part = self._some(offset, count)
+            part = persistently(partial(self._some, offset, count))
             if not part:
                 raise EOFError(f"the file ends {count} bytes early, at byte {offset}")
             parts.append(part)
@@ -74,6 +78,8 @@ class ByteSource:
 
     def _some(self, offset: int, count: int) -> bytes:
         """Read up to ``count`` bytes without moving a shared position where the system allows."""
+        if self._url is not None:
+            return self._url.read_range(offset, min(count, max(0, self.size - offset)))
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), count, offset)
         with self._lock:

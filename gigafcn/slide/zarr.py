@@ -36,6 +36,8 @@ from gigafcn.slide.protocol import (
 from gigafcn.slide.segments import SEGMENT_LIMIT_BYTES, SegmentCache, meeting, runs
 from gigafcn.slide.traits import Traits
 from gigafcn.slide.zarr_axes import Axes, read_multiscale
+from gigafcn.storage.url_path import place_of
+from gigafcn.storage.zarr_stores import PlacedStore, store_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -245,11 +247,17 @@ def open_zarr(location: str, *, name: str, plane: Mapping[str, int] | None = Non
         If there is none, or it holds no image.
     """
     try:
-        node = zarr.open(location, mode="r")
+        node = zarr.open(_store_of(location), mode="r")
     # stores raise errors of many kinds
     except Exception as error:
         raise SlideError(f"{location} cannot be opened as Zarr: {cause(error)}") from error
     return ZarrSlide(node, name=name, source=location, plane=plane)
+
+
+def _store_of(location: str) -> PlacedStore | str:
+    """A bucket's store; else what zarr makes of a path or URL."""
+    place = place_of(location) if location.lower().startswith("s3:") else None
+    return location if place is None else store_at(place)
 
 
 def _local_path(node: Array | zarr.Group) -> str | None:
