@@ -54,6 +54,12 @@ class PackedConvolution:
         return result
 
 
+def packable() -> tuple[torch.dtype, ...]:
+    """Precisions in which oneDNN has packed convolutions on this processor."""
+    half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if half else (torch.float32,)
+
+
 def pack_convolutions(graph: ModelGraph) -> ModelGraph:
     """The placed graph with packed convolutions where that is possible."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -66,7 +72,7 @@ def _packed(node: Node) -> Node:
     if not isinstance(rule, Convolution | TransposedConvolution):
         return node
     weight = rule.weight
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+    if weight.device.type != "cpu" or weight.dtype not in packable():
         return node
     if isinstance(rule, TransposedConvolution):
         return replace(node, rule=phased(rule) or rule)

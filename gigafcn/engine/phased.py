@@ -187,7 +187,9 @@ def _pays(rule: TransposedConvolution) -> bool:
     taps = [ceil(k / s) for k, s in zip(rule.kernel, rule.stride, strict=True)]
     ragged = any(k % s for k, s in zip(rule.kernel, rule.stride, strict=True))
     few = outputs < LANES and rule.stride != (1, 1)
-    return ragged or few or (rule.stride != (1, 1) and inputs * taps[0] * taps[1] > DEEP)
+    deep = rule.stride != (1, 1) and inputs * taps[0] * taps[1] > DEEP
+    # In bf16 torch has no transposed convolution of oneDNN's at all.
+    return ragged or few or deep or rule.weight.dtype == torch.bfloat16
 
 
 def _cost(rule: TransposedConvolution, count: Pair) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from gigafcn.engine.packed import pack_convolutions
+from gigafcn.engine.packed import pack_convolutions, packable
 from gigafcn.engine.upsampled import convolve_before_enlarging
 from gigafcn.graph.fold import fold_norms
 from gigafcn.graph.model_graph import ModelGraph, to_device
+
+if TYPE_CHECKING:
+    import torch
 
 
 def placed_on(graph: ModelGraph, device: torch.device, dtype: torch.dtype) -> ModelGraph:
@@ -16,6 +19,6 @@ def placed_on(graph: ModelGraph, device: torch.device, dtype: torch.dtype) -> Mo
     Equal to the traced graph up to rounding: the sums of weights are made in double precision.
     """
     folded = fold_norms(graph)
-    if device.type == "cpu" and dtype == torch.float32:
+    if device.type == "cpu" and dtype in packable():
         folded = convolve_before_enlarging(folded)
     return pack_convolutions(to_device(folded, device, dtype))

@@ -8,7 +8,6 @@ import uuid
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from gigafcn.engine.precision import threads as torch_threads
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
@@ -16,6 +15,7 @@ from gigafcn.output.metadata import finish_map
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.tiles import tiles
 from gigafcn.run.beginning import At, Begun, begun
+from gigafcn.run.checks import checks_before
 from gigafcn.run.deidentifying import disguise_of, wearing
 from gigafcn.run.drawing import draw_picture
 from gigafcn.run.failures import clear, given_up, refuse_given_up
@@ -23,13 +23,11 @@ from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
 from gigafcn.run.places import picture_of, refuse_taken
 from gigafcn.run.profile import write_profile
-from gigafcn.run.request import Request, prepare, provenance
+from gigafcn.run.request import prepare, provenance
 from gigafcn.run.telling import map_certificate, summary, versions
-from gigafcn.run.verify import check_before_run
 from gigafcn.run.workplace import Place, arrived, workplace
 from gigafcn.schedule.driver import run_pyramid, run_tiles
 from gigafcn.schedule.inbox import Inbox
-from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.schedule.run_folder import tile_piece
 from gigafcn.schedule.site import Site
 from gigafcn.storage.url_path import place_of
@@ -41,8 +39,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from torch import nn
 
-    from gigafcn.certificate.certificate import Certificate
     from gigafcn.progress import ProgressCallback
+    from gigafcn.run.checks import Checks
     from gigafcn.run.known_model import KnownModel
     from gigafcn.schedule.stopping import StopRequest
     from gigafcn.slide.opening import Source
@@ -288,10 +286,10 @@ def map_slide(
         request = prepare(source, model, resolved, disguise.name if disguise else None)
         try:
             refuse_taken(request.slide, at.path)
-            checked = _checked(request)
+            checks = checks_before(request)
             with begun(request, at) as run:
                 if run.finished is None:
-                    return _run(place, run, checked, progress=progress, start=start, stop=stop)
+                    return _run(place, run, checks, progress=progress, start=start, stop=stop)
                 return _found(run, run.finished, start)
         finally:
             request.slide.close()
@@ -300,7 +298,7 @@ def map_slide(
 def _run(
     place: Place,
     begun: Begun,
-    checked: Certificate | None,
+    checks: Checks,
     *,
     progress: ProgressCallback | None,
     start: float,
@@ -320,7 +318,7 @@ def _run(
         standing = {tile_piece(tile) for tile in boxes} | set(begun.done)
         receipts = {name: r for name, r in folder.receipts().items() if name in standing}
         run_pyramid(client, run, spec, plan.stored_tile, progress, receipts)
-    certificate = map_certificate(request, len(boxes), checked)
+    certificate = map_certificate(request, len(boxes), checks)
     seconds = time.perf_counter() - began
     found = gathered(plan, receipts, lacking)
     _tell_failed(found.failed, strict=request.options.strict)
@@ -380,11 +378,3 @@ def _tell_failed(failed: Sequence[Box], *, strict: bool) -> None:
     if strict:
         raise RunError(f"{message}; copy or export the file again, or leave --strict out")
     log.warning("%s", message)
-
-
-def _checked(request: Request) -> Certificate | None:
-    """The model tried on the spot, in exact mode and unless the caller declined."""
-    if request.plan.windows is not None or not request.options.verify:
-        return None
-    with torch_threads(min(CHECKING_THREADS, threads_per_worker(1))):
-        return check_before_run(request)

@@ -12,8 +12,8 @@ from gigafcn.engine.timeline import Doing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gigafcn.certificate.certificate import Certificate
     from gigafcn.engine.tile import TileReceipt
+    from gigafcn.run.checks import Checks
     from gigafcn.run.request import Request
     from gigafcn.schedule.driver import Outcome
 
@@ -51,10 +51,12 @@ def _window_certificate(request: Request, tiles: int) -> dict[str, Any]:
     }
 
 
-def map_certificate(request: Request, count: int, checked: Certificate | None) -> dict[str, Any]:
+def map_certificate(request: Request, count: int, checks: Checks) -> dict[str, Any]:
     """Exactness class and what it rests on: every tile's window holds the need of its pixels."""
+    checked, coarse = checks.certificate, checks.coarseness
+    changed = {} if coarse is None else {"coarseness": coarse.to_json()}
     if request.plan.windows is not None:
-        return _window_certificate(request, count)
+        return _window_certificate(request, count) | changed
     exactness = "structural" if checked is None else checked.exactness
     return {
         "mode": "exact",
@@ -66,6 +68,7 @@ def map_certificate(request: Request, count: int, checked: Certificate | None) -
         "shift_invariant": request.exact.shift_invariant,
         "precision": request.plan.precision,
         "checks": None if checked is None else checked.to_json(),
+        **changed,
     }
 
 

@@ -112,8 +112,8 @@ def _steady(ends: list[tuple[float, int]], plan: RunPlan) -> float:
 
 def _plan_of_part(plan: RunPlan) -> RunPlan:
     """The plan of a part in the middle, as a map of its own with one tile."""
-    rows = _middle(plan, 0, STRIPS * plan.strip)
-    columns = _middle(plan, 1, min(plan.tile[1], BLOCKS * plan.block))
+    rows = middle(plan, 0, STRIPS * plan.strip)
+    columns = middle(plan, 1, min(plan.tile[1], BLOCKS * plan.block))
     box = Box.of(rows, columns)
     shape = stored_shape(box.shape, plan.averaged)
     return replace(
@@ -121,7 +121,7 @@ def _plan_of_part(plan: RunPlan) -> RunPlan:
     )
 
 
-def _middle(plan: RunPlan, axis: int, size: int) -> Span:
+def middle(plan: RunPlan, axis: int, size: int) -> Span:
     """About ``size`` positions in the middle, from a whole period and a whole stored px on."""
     span, unit = plan.box.spans[axis], plan.period[axis] * plan.averaged[axis]
     size = min(span.size, -(-size // plan.averaged[axis]) * plan.averaged[axis])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gigafcn.engine.packed import PackedConvolution, pack_convolutions
+from gigafcn.engine.packed import PackedConvolution, pack_convolutions, packable
 from gigafcn.geometry import Box
 from gigafcn.graph.model_graph import to_device
 from gigafcn.graph.rules.window import Convolution
@@ -47,6 +47,25 @@ def test_a_packed_convolution_says_the_same_up_to_rounding(number: int) -> None:
             difference = (packed.run([image], held, out) - expected).abs().max()
         # float32 sums of at most 196 products, added in another order.
         assert difference <= 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.skipif(
+    torch.bfloat16 not in packable(), reason="this processor has no convolutions in bf16"
+)
+@pytest.mark.parametrize("number", range(6))
+def test_in_bf16_a_packed_convolution_says_the_same_up_to_rounding(number: int) -> None:
+    size = (31, 26)
+    graph = to_device(traced(randomised(modules()[number]), size, 4), CPU, torch.bfloat16)
+    plain, packed = graph.result.rule, pack_convolutions(graph).result.rule
+    assert isinstance(plain, Convolution)
+    assert isinstance(packed, PackedConvolution)
+    image = torch.randn(1, 4, *size).bfloat16().contiguous(memory_format=torch.channels_last)
+    held, out = [Box.whole(size)], Box.whole(graph.result.grid)
+    with torch.inference_mode():
+        expected = plain.run([image], held, out)
+        difference = (packed.run([image], held, out) - expected).abs().max()
+    # Sums are made in fp32 and rounded to 8 bits once; they may fall to either side.
+    assert difference <= 2.0**-7 * max(1.0, float(expected.abs().max()))
 
 
 def test_a_packed_convolution_needs_what_the_plain_one_needs() -> None:

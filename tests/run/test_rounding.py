@@ -83,11 +83,27 @@ def test_double_precision_is_exact_but_for_the_last_bits(case: Case, tmp_path: P
     assert np.abs(scores_of(path) - expected).max() <= 2.0**-24 * np.abs(expected).max()
 
 
-def test_half_precision_runs_and_is_roughly_right(case: Case, tmp_path: Path) -> None:
-    path = tmp_path / "m.zarr"
-    gigafcn.infer(case.image, case.net, path, precision="bf16", region=(0, 0, 64, 64))
+@pytest.mark.parametrize("options", [{}, {"mode": "blend", "window": 64}], ids=["exact", "blend"])
+def test_half_precision_says_what_it_changes(
+    case: Case, tmp_path: Path, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    maps = []
+    for precision in ("fp32", "bf16"):
+        with caplog.at_level("INFO", "gigafcn"):
+            result = gigafcn.infer(
+                case.image, case.net, tmp_path / f"{precision}.zarr", dtype="float32",
+                precision=precision, **options,
+            )  # fmt: skip
+        maps.append(scores_of(result.path))
+        said = "computing in bf16 instead of fp32" in caplog.text
+        assert said == ("coarseness" in result.certificate) == (precision == "bf16")
+    told = result.certificate["coarseness"]
+    found = np.abs(maps[0] - maps[1])
+    # Told of a part, found on all of it; blend also averages windows, so both are rough.
+    assert told["largest"] / 4 < found.max() < 4 * told["largest"]
+    assert told["mean"] / 4 < found.mean() < 4 * told["mean"]
     # bf16 has 8 bits: three layers of sums of some tens of terms lose a few percent.
-    assert np.abs(scores_of(path) / 255 - case.exact[:, :64, :64]).max() < 0.1
+    assert found.max() < 0.1
 
 
 def test_float16_is_stored_rounded(case: Case, tmp_path: Path) -> None:
