@@ -18,7 +18,7 @@ demo: $(RUN_STAMP)
 	$(BIN)/gigafcn demo
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
