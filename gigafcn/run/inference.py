@@ -377,4 +377,4 @@ def _tell_failed(failed: Sequence[Box], *, strict: bool) -> None:
     )
     if strict:
         raise RunError(f"{message}; copy or export the file again, or leave --strict out")
-    log.warning("%s", message)
+    log.warning("%s; once the file is repaired, map it anew with --overwrite", message)

@@ -348,7 +348,7 @@ def provenance(request: Request) -> dict[str, Any]:
             "fingerprint": slide.fingerprint(),
             "shape": list(slide.levels[0].shape),
             "mpp": request.mpp,
-            "channels": [slide.channel_names[channel] for channel in plan.channels],
+            **_channel_names(request),
             **slide.traits.to_json(),
         },
         "geo": _geo(request),
@@ -363,6 +363,14 @@ def provenance(request: Request) -> dict[str, Any]:
         **(request.classifier.provenance() if request.classifier else {}),
         "plan": plan.to_json(),
     }
+
+
+def _channel_names(request: Request) -> dict[str, list[str]]:
+    """Names of the channels that the model sees: free text of the file, which may tell much."""
+    if request.options.deidentify:
+        return {}
+    names = request.slide.channel_names
+    return {"channels": [names[channel] for channel in request.plan.channels]}
 
 
 def _geo(request: Request) -> dict[str, Any] | None:

@@ -90,6 +90,10 @@ def test_channels_are_chosen_by_name_and_scaled_each_by_itself(folder: Path) -> 
     np.testing.assert_array_equal(scores(folder, "a"), scores(folder, "scaled"))
     said = library.open_map(folder / "a.zarr").provenance["slide"]
     assert said["channels"] == ["CD8", "DAPI", "PanCK"]
+    unnamed = gigafcn("infer", "a.ome.tif", *MODEL, *words, "--deidentify", "-o", "d/", cwd=folder)
+    assert unnamed.code == 0
+    (store,) = (folder / "d").glob("*.zarr")
+    assert "channels" not in library.open_map(store).provenance["slide"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 from gigafcn.slide import open_slide
 from gigafcn.slide.marks import Mark, Reading, with_no_data
+from gigafcn.slide.tiff_plane import ByteSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +89,22 @@ def test_a_bad_zarr_chunk_is_marked_and_its_neighbours_are_read(
     assert found.failed == (Box(64, 128, 128, 192),)
     with pytest.raises(RunError, match="damaged there"):
         slide.read(Box(0, 0, 200, 300))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_failing_disk_is_no_hole(
+    compression: str | None, tmp_path: Path, make_pixels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, make_pixels(90, 80, 3), tile=(64, 64), compression=compression)
+    slide = open_slide(path)
+
+    def fails(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(ByteSource, "_some", fails)
+    with pytest.raises(RunError, match="Input/output error; try again"):
+        slide.look(Box(0, 0, 90, 80))
 
 
 def test_values_that_are_not_finite_are_no_data_and_0() -> None:
