@@ -378,9 +378,9 @@ def _geo(request: Request) -> dict[str, Any] | None:
     geo, spec = request.slide.traits.geo, request.plan.spec
     if geo is None:
         return None
-    down = request.slide.levels[request.plan.level].downsample
-    scale = (float(spec.stride[0]) * down[0], float(spec.stride[1]) * down[1])
-    return geo.of_part(scale, (spec.offset[0] * down[0], spec.offset[1] * down[1])).to_json()
+    y, x = map(float, request.plan.pixel)
+    scale = (float(spec.stride[0]) * y, float(spec.stride[1]) * x)
+    return geo.of_part(scale, (spec.offset[0] * y, spec.offset[1] * x)).to_json()
 
 
 def _of_mode(request: Request) -> dict[str, Any]:

@@ -77,6 +77,18 @@ def test_a_reference_survives_json_and_tags() -> None:
         assert georeference({tag[0]: tag[3] for tag in first.tags()}) == first
 
 
+def test_a_raster_is_resampled_to_metres_like_a_slide_to_micrometres(
+    tmp_path: Path, make_pixels: Any
+) -> None:
+    write(tmp_path / "a.tif", make_pixels(256, 300, 3))
+    options: dict[str, Any] = {"scale": 1.0, "activation": "none", "mpp": 20e6}
+    net = whole_numbers(Skip())
+    result = gigafcn.infer(tmp_path / "a.tif", net, tmp_path / "m.zarr", **options)
+    stored = gigafcn.open_map(result.path)
+    assert stored.spec.shape == (128, 150)
+    assert stored.provenance["geo"]["transform"] == [20.0, 0.0, 5e5, 0.0, -20.0, 4.6e6]
+
+
 @pytest.mark.parametrize("region", [None, (64, 32, 192, 224)])
 def test_the_exported_map_lies_where_the_raster_does(
     region: tuple[int, int, int, int] | None, tmp_path: Path, make_pixels: Any
