@@ -40,26 +40,24 @@ def running(words: tuple[str, ...], folder: Path, name: str) -> Iterator[subproc
             process.wait()
 
 
-def scheduler_words(file: Path, *more: str) -> tuple[str, ...]:
+def scheduler_words(file: Path) -> tuple[str, ...]:
     """Start a scheduler on loopback that writes its address to a file."""
     where = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-    return (*DASK, "scheduler", *where, *QUIETLY, *more)
+    return (*DASK, "scheduler", *where, *QUIETLY)
 
 
-def worker_words(file: Path, *more: str) -> tuple[str, ...]:
+def worker_words(file: Path) -> tuple[str, ...]:
     """Start a worker of one thread; without a nanny, to start sooner."""
     where = ("--scheduler-file", str(file), "--host", "127.0.0.1")
-    return (*DASK, "worker", *where, "--nthreads", "1", "--no-nanny", *QUIETLY, *more)
+    return (*DASK, "worker", *where, "--nthreads", "1", "--no-nanny", *QUIETLY)
 
 
 @contextmanager
-def cluster(folder: Path, workers: int, *more: str, protocol: str = "tcp") -> Iterator[Path]:
+def cluster(folder: Path, workers: int) -> Iterator[Path]:
     """A scheduler and workers; yields the scheduler's file."""
     file = folder / "scheduler.json"
     with ExitStack() as processes:
-        words = scheduler_words(file, "--protocol", protocol, *more)
-        processes.enter_context(running(words, folder, "scheduler"))
+        processes.enter_context(running(scheduler_words(file), folder, "scheduler"))
         for number in range(workers):
-            words = worker_words(file, "--protocol", protocol, *more)
-            processes.enter_context(running(words, folder, f"worker-{number}"))
+            processes.enter_context(running(worker_words(file), folder, f"worker-{number}"))
         yield file

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,30 +55,6 @@ def test_the_map_is_that_of_one_process_byte_for_byte(folder: Path, scheduler: P
     assert "gigafcn: 2 workers on 1 host, each with " in shared.err
     assert max(e["workers"] for e in shared.events if e["event"] == "progress") == 2
     assert not list(folder.glob(".gigafcn-*"))
-
-
-def test_over_tls_too(folder: Path, tmp_path: Path) -> None:
-    pem, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
-    subprocess.run(
-        [*made, "-subj", "/CN=gigafcn", "-keyout", str(key), "-out", str(pem)],
-        check=True,
-        capture_output=True,
-    )
-    certificates = ("--tls-ca", str(pem), "--tls-cert", str(pem), "--tls-key", str(key))
-    theirs = ("--tls-ca-file", str(pem), "--tls-cert", str(pem), "--tls-key", str(key))
-    with cluster(tmp_path, 1, *theirs, protocol="tls") as file:
-        words = ("--scheduler-file", str(file), *certificates)
-        # The file may appear a moment later; the command waits for it.
-        done = command("infer", "slide.tif", *ASKED, "-o", "tls.zarr", *words, cwd=folder)
-        assert done.code == 0, done.err
-        assert json.loads(file.read_text())["address"].startswith("tls://")
-        bare = command(
-            "infer", "slide.tif", *ASKED, "-o", "no.zarr", "--scheduler-file", str(file), cwd=folder
-        )
-    assert bare.code == 2
-    assert "give --tls-ca and --tls-cert" in bare.error
-    assert not (folder / "no.zarr.run").exists()
 
 
 def test_a_process_loads_a_model_once_for_several_slides(folder: Path, scheduler: Path) -> None:

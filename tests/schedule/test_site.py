@@ -86,6 +86,12 @@ def test_what_is_no_certificate_is_told_before_connecting(tmp_path: Path) -> Non
         pass
 
 
+def test_tls_without_any_certificate_is_refused_with_the_remedy() -> None:
+    site = Site(scheduler="tls://127.0.0.1:1")
+    with pytest.raises(UsageError, match=r"give --tls-ca and --tls-cert"), foreign_client(site):
+        pass
+
+
 def test_where_nobody_answers_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gigafcn.schedule.foreign.CONNECT_S", 0.5)
     site = Site(scheduler="tcp://127.0.0.1:1")
