@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gigafcn.errors import UsageError
+
 if TYPE_CHECKING:
     from gigafcn.config import InferOptions
     from gigafcn.run import Result
@@ -27,6 +29,11 @@ def exported(result: Result, slide: str, options: InferOptions) -> list[Path]:
     """
     if not options.export:
         return []
+    if "://" in str(result.path):
+        raise UsageError(
+            f"exports are written to a disk, not to a bucket beside {result.path}; take a local "
+            f"-o, or leave --export out"
+        )
     from gigafcn.export import export_map  # loads shapely, matplotlib
     from gigafcn.export.exporting import target_of
     from gigafcn.export.places import is_own

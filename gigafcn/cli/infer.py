@@ -203,7 +203,8 @@ class _Batch:
         elif summary is not None and not voice.quiet:
             show_rows(rows)
             say(f"summary: {summary}")
-        if self.last is not None and not voice.json and not voice.quiet:
+        local = self.last is not None and "://" not in str(self.last.path)
+        if self.last is not None and local and not voice.json and not voice.quiet:
             for line in viewing_lines(self.last.path):
                 say(line)
         if summary is None:

@@ -87,8 +87,7 @@ def check_place(path: Path) -> None:
     if not path.exists():
         return
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            own = next(csv.reader(file), None) == HEADER
+        own = next(csv.reader(path.read_text(encoding="utf-8").splitlines()), None) == HEADER
     except (OSError, UnicodeDecodeError, csv.Error):
         own = False
     if not own:
@@ -110,13 +109,12 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows(["" if value is None else value for value in astuple(row)] for row in rows)
-    partial = path.with_name(f".{path.name}.partial")
+    from gigafcn.output.disk import replace_file  # loads numpy
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text.getvalue(), encoding="utf-8")
-        partial.replace(path)
+        replace_file(path, text.getvalue().encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -77,6 +77,17 @@ def test_the_slide_shows_through_where_the_class_is_unlikely(tmp_path: Path) -> 
     assert lighter.astype(int).sum() > darker.astype(int).sum() + 200
 
 
+def test_of_the_slide_below_only_the_part_under_the_map_is_shown(tmp_path: Path) -> None:
+    slide = np.full((300, 900, 3), 20, np.uint8)
+    slide[100:228, 500:756] = np.linspace(60, 240, 256).astype(np.uint8)[:, None]
+    tifffile.imwrite(tmp_path / "slide.tif", slide, tile=(64, 64), photometric="rgb")
+    path = halves(tmp_path, mpp=None, offset=(100.0, 500.0))
+    picture = drawn(path, slide=str(tmp_path / "slide.tif"))
+    right = picture[TOP + 60, LEFT + 140 : LEFT + 250].astype(int).sum(axis=1)
+    assert (np.diff(right) >= 0).all()  # lighter to the right, and nothing of the dark around
+    assert right[-1] > right[0] + 150
+
+
 def test_a_jpeg_is_a_jpeg(tmp_path: Path) -> None:
     exported = export_map(halves(tmp_path), "jpeg", classes=("nuclei",), max_px=200)
     with Image.open(exported.path) as picture:
