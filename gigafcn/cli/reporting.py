@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from gigafcn.progress import ProgressCallback
     from gigafcn.run import Result
 
+MUCH_TISSUE = 0.7
+"""If less of a slide looks like tissue, the closing line says what would leave the rest out."""
+
 JSON_INTERVAL_S = 1.0
 """Least time between two JSON lines of progress."""
 
@@ -162,6 +165,11 @@ def closing_line(result: Result) -> str:
     profile = f", profile {summary['profile']}" if "profile" in summary else ""
     if "resolution" in summary:
         mode += f", {summary['resolution']}"
+    computed, stained = summary.get("computed_share", 1.0), summary.get("looks_like_tissue")
+    if computed < 1:
+        mode += f", {1 - computed:.0%} left out as background"
+    elif stained is not None and stained < MUCH_TISSUE:
+        mode += f", {stained:.0%} looks like tissue (--tissue auto leaves the rest out)"
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     return (

@@ -178,6 +178,11 @@ class PlanOptions(BaseModel):
     """Map the area that was scanned, where the slide names it; --no-crop maps the empty margins
     too."""
 
+    tissue: Annotated[str, flag(SLIDE, "none|auto|FILE")] = "none"
+    """What to compute. none: everything. auto: what looks stained. Else a file: a mask of the
+    whole slide (anything but 0 is tissue), or polygons (.geojson, as QuPath exports them). The
+    rest is neither read nor stored."""
+
     mpp: Annotated[
         PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None,
         BeforeValidator(values.parse_pair),

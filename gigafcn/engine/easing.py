@@ -59,6 +59,12 @@ class Ease:
         ]
         return [box.shift(plan.box.y0, plan.box.x0).intersect(tile) for box in found]
 
+    def groups(self, tile: Box, plan: RunPlan) -> list[list[Box]]:
+        """Boxes of map px to compute of a tile; those of a group go forward together."""
+        if self.parts == 1:
+            return [plan.parts(tile)]
+        return [[part] for box in self.boxes(tile, plan) for part in plan.parts(box)]
+
     def to_json(self) -> dict[str, int]:
         """For a receipt."""
         return {"divisor": self.divisor, "parts": self.parts}

@@ -49,13 +49,12 @@ class ScoreSink:
         Map px; of one of several parts of a tile, the part.
     writer
         Takes what is stored of the tile.
-    last
-        Whether rows are complete with it: no part to the right of it follows.
     """
 
-    def __init__(self, plan: RunPlan, tile: Box, writer: ShardWriter, *, last: bool = True) -> None:
+    def __init__(self, plan: RunPlan, tile: Box, writer: ShardWriter) -> None:
         self._plan = plan
-        self._last = last
+        self.done = in_store(tile, plan).y0
+        """Stored row up to which everything was handed on."""
         self._tile = tile
         self._writer = writer
         self._means = None
@@ -77,9 +76,9 @@ class ScoreSink:
         else:
             for place, means in self._means.add(box, scores):
                 self._store(place, means)
-        if self._last and box.x1 == self._tile.x1:
+        if box.x1 == self._tile.x1:
             rows = box.y1 - self._plan.box.y0
-            self._writer.rows_done(
+            self.done = (
                 in_store(box, self._plan).y1
                 if box.y1 == self._tile.y1
                 else rows // self._plan.averaged[0]

@@ -7,7 +7,7 @@ freed as soon as its last reader has run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,11 +71,17 @@ class Sweep:
 
     def run(self, read: Read, write: Write) -> None:
         """Compute the tile, reading each input pixel once and writing each output pixel once."""
+        for _ in self.strips(read, write):
+            pass
+
+    def strips(self, read: Read, write: Write) -> Iterator[None]:
+        """Compute the tile strip by strip, so that another can be computed in between."""
         self._buffers.clear()
         for strip in range(len(self._plan.strips)):
             self._make_room(strip)
             for block in range(len(self._plan.blocks)):
                 self._step(strip, block, read, write)
+            yield
 
     def _make_room(self, strip: int) -> None:
         for index, buffer in self._buffers.items():

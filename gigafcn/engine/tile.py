@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gigafcn.engine.account import Account
 from gigafcn.engine.easing import AS_PLANNED, Ease
+from gigafcn.engine.parts import Parts
 from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader
@@ -27,8 +27,9 @@ from gigafcn.geometry import Box
 from gigafcn.plan.sweep_plan import SweepPlan, plan_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from gigafcn.graph.model_graph import ModelGraph
@@ -109,25 +110,11 @@ def compute_tile(
     """
     start = time.perf_counter()
     eased = replace(plan, strip=ease.strip(plan))
-    readers: list[StripReader] = []
-
-    def status(row: Box) -> NDArray[np.uint8]:
-        """Cells of a row of shards, whose parts stand side by side."""
-        accounts = [reader.account for reader in readers]
-        parts = [(account, account.tile.intersect(row)) for account in accounts]
-        cells = [account.status(part) for account, part in parts if not part.is_empty]
-        return np.concatenate(cells, axis=1)
-
+    parts = Parts(plan, ease.groups(tile, plan))
     where = in_store(tile, plan)
-    with ShardWriter(store, plan.spec, where, status, watch) as writer, as_asked():
-        for box in ease.boxes(tile, plan):
-            sweep = sweep_plan(graph, eased, box)
-            strips = [Box.of(y, sweep.window.x) for y in sweep.rows[0].new if not y.is_empty]
-            readers.append(StripReader(image, strips, Account(plan, in_store(box, plan)), watch))
-            sink = ScoreSink(plan, box, writer, last=box.x1 == tile.x1)
-            steps = _Steps(plan, readers[-1], sink)
-            Sweep(graph, sweep).run(steps.read, steps.write)
-    return receipt(tile, start, readers, writer, ease)
+    with ShardWriter(store, plan.spec, where, parts.status, watch) as writer, as_asked():
+        parts.compute(lambda box: _Steps(graph, eased, box, image, writer), writer)
+    return receipt(tile, start, parts.readers, writer, ease)
 
 
 def receipt(
@@ -149,22 +136,35 @@ def receipt(
 
 
 class _Steps:
-    """The two ends of a sweep: where its pixels come from and where its scores go."""
+    """The sweep of one part, and its two ends: where pixels come from and where scores go."""
 
     def __init__(
-        self,
-        plan: RunPlan,
-        reader: StripReader,
-        sink: ScoreSink,
+        self, graph: ModelGraph, plan: RunPlan, part: Box, image: PaddedImage, writer: ShardWriter
     ) -> None:
+        sweep = sweep_plan(graph, plan, part)
+        strips = [Box.of(y, sweep.window.x) for y in sweep.rows[0].new if not y.is_empty]
+        account = Account(plan, in_store(part, plan))
+        self.reader = StripReader(image, strips, account, writer.watch)
+        self._sweep = Sweep(graph, sweep)
         self._plan = plan
-        self._sink = sink
-        self._watch = reader.watch
-        self._strips = iter(reader)
+        self._sink = ScoreSink(plan, part, writer)
+        self._watch = writer.watch
+        self._strips = iter(self.reader)
         self._held = Box(0, 0, 0, 0)
         self._dtype = PRECISIONS[plan.precision]
         self._device = torch.device(plan.device)
         self._computing_since: float | None = None
+
+    @property
+    def done(self) -> int:
+        """See :class:`gigafcn.engine.parts.Part`."""
+        return self._sink.done
+
+    def steps(self) -> Iterator[None]:
+        """See :class:`gigafcn.engine.parts.Part`."""
+        for _ in self._sweep.strips(self.read, self.write):
+            self._computing_since = None  # what follows may be another part's
+            yield
 
     def read(self, box: Box) -> Tensor:
         """The model's input for a box of the padded image; strips come in order."""

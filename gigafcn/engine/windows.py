@@ -18,6 +18,7 @@ from gigafcn.engine.account import Account
 from gigafcn.engine.blend import Blend
 from gigafcn.engine.easing import AS_PLANNED, Ease
 from gigafcn.engine.forward import Forward, refuse_other_shape
+from gigafcn.engine.parts import Parts
 from gigafcn.engine.patch import Patch
 from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
@@ -66,29 +67,57 @@ def compute_windows(
         If the module fails, or its output is of another shape than planned, or not finite.
     """
     start = time.perf_counter()
-    windows = plan.windows
-    assert windows is not None
-    feed = WindowFeed(plan, windows, tile, image, watch)
-    progress = _Progress(tile.area, windows.computed(tile), watch.advance)
-    classes = len(plan.spec.classes)
-    status_of = feed.reader.account.status
-    with ShardWriter(store, plan.spec, in_store(tile, plan), status_of, watch) as writer:
-        sink = ScoreSink(plan, tile, writer)
-        gathering: _Gathering = (
-            Blend(windows, tile, sink) if windows.mode == "blend" else Patch(tile, sink)
+    parts = Parts(plan, [plan.parts(tile)])
+    where = in_store(tile, plan)
+    with ShardWriter(store, plan.spec, where, parts.status, watch) as writer, as_asked():
+        parts.compute(lambda box: _Rows(forward, plan, box, image, writer, ease), writer)
+    return receipt(tile, start, parts.readers, writer, ease)
+
+
+class _Rows:
+    """One part of a tile, a row of windows after the other."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        plan: RunPlan,
+        part: Box,
+        image: PaddedImage,
+        writer: ShardWriter,
+        ease: Ease,
+    ) -> None:
+        windows = plan.windows
+        assert windows is not None
+        watch = writer.watch
+        self._feed = WindowFeed(plan, windows, part, image, watch)
+        self.reader = self._feed.reader
+        self._forward, self._windows, self._ease, self._watch = forward, windows, ease, watch
+        self._classes = len(plan.spec.classes)
+        self._progress = _Progress(part.area, windows.computed(part), watch.advance)
+        self._sink = ScoreSink(plan, part, writer)
+        self._gathering: _Gathering = (
+            Blend(windows, part, self._sink) if windows.mode == "blend" else Patch(part, self._sink)
         )
-        with as_asked():
-            for row, batches in feed.rows():
-                for columns, batch in batches:
-                    with watch.during(Doing.COMPUTING):
-                        outputs = _in_batches(forward, batch, ease)
-                    refuse_other_shape(outputs, windows, len(columns), classes)
-                    with watch.during(Doing.TO_HOST):
-                        gathering.add(row, columns, outputs)
-                    progress.add(len(columns))
+
+    @property
+    def done(self) -> int:
+        """See :class:`gigafcn.engine.parts.Part`."""
+        return self._sink.done
+
+    def steps(self) -> Iterator[None]:
+        """See :class:`gigafcn.engine.parts.Part`."""
+        watch = self._watch
+        for row, batches in self._feed.rows():
+            for columns, batch in batches:
+                with watch.during(Doing.COMPUTING):
+                    outputs = _in_batches(self._forward, batch, self._ease)
+                refuse_other_shape(outputs, self._windows, len(columns), self._classes)
                 with watch.during(Doing.TO_HOST):
-                    gathering.end_row(row)
-    return receipt(tile, start, [feed.reader], writer, ease)
+                    self._gathering.add(row, columns, outputs)
+                self._progress.add(len(columns))
+            with watch.during(Doing.TO_HOST):
+                self._gathering.end_row(row)
+            yield
 
 
 def _in_batches(forward: Forward, batch: Tensor, ease: Ease) -> Tensor:

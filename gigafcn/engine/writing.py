@@ -75,10 +75,11 @@ class ShardWriter:
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
-        """Begin with no chunk written."""
+        """Begin with nothing written."""
         rows, columns = status_slices(self.spec, self.tile)
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        self.status = np.full(shape, ChunkStatus.ABSENT, np.uint8)
+        # Rows of shards that nobody puts anything into show no tissue.
+        self.status = np.full(shape, ChunkStatus.BACKGROUND, np.uint8)
 
     def __enter__(self) -> ShardWriter:
         """Start the writing thread."""
@@ -140,13 +141,19 @@ class ShardWriter:
                 continue
             try:
                 with self.watch.during(Doing.STORING):
-                    self._store(row)
-                    pyramid.add(row.box, row.scores, row.labels)
+                    computed = self._store(row)
+                    pyramid.add(row.box, row.scores, row.labels, computed)
             except BaseException as error:  # raised in the producer's thread
+                self._error = error
+        if self._error is None:
+            try:
+                pyramid.finish()
+            except BaseException as error:
                 self._error = error
         self.written = self.store.written | pyramid.written
 
-    def _store(self, row: ShardRow) -> None:
+    def _store(self, row: ShardRow) -> NDArray[np.bool_]:
+        """Store a row; returns which of its chunks (y, x) are computed."""
         assert row.status is not None
         if (row.status != ChunkStatus.COMPUTED).any():
             for values in (row.scores, row.labels):
@@ -156,6 +163,8 @@ class ShardWriter:
         cells, whole = status_slices(self.spec, row.box), status_slices(self.spec, self.tile)
         first = cells[0].start - whole[0].start
         self.status[first : first + len(row.status)] = row.status
+        computed: NDArray[np.bool_] = np.equal(row.status, ChunkStatus.COMPUTED)
+        return computed
 
 
 def _blank(values: NDArray[Any], status: NDArray[np.uint8], chunk: int) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -35,6 +36,7 @@ from gigafcn.output.legend import (
 )
 from gigafcn.output.opening import StoredMap, open_map
 from gigafcn.output.palette import is_background
+from gigafcn.output.store import ChunkStatus
 from gigafcn.storage.url_path import place_of
 
 if TYPE_CHECKING:
@@ -212,7 +214,7 @@ def _draw(
     figure = Figure(figsize=(WIDTH_PX / _DPI, grid.height / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _write_header(figure, grid, title, caption)
-    _draw_slide(figure, grid, thumbnail, map_box)
+    _draw_slide(figure, grid, thumbnail, map_box, _outline(stored, map_box))
     painter = _Painter(stored, thumbnail, view, map_box, grid.panel)
     if stored.spec.labels:
         least = 1 / len(stored.spec.classes)
@@ -328,13 +330,38 @@ def _panel(figure: Figure, grid: _Grid, number: int, pixels: NDArray[np.uint8], 
     return axes
 
 
-def _draw_slide(figure: Figure, grid: _Grid, thumbnail: Thumbnail, map_box: Box) -> None:
+def _outline(stored: StoredMap, map_box: Box) -> NDArray[np.float64]:
+    """Lines (n, 2, 2) of x, y in level-0 px around what was left out as background."""
+    left_out = stored.status == ChunkStatus.BACKGROUND
+    edges = []
+    for axis, cells in enumerate(left_out.shape):
+        place = np.minimum(np.arange(cells + 1) * stored.spec.chunk, stored.spec.shape[axis])
+        share = place / stored.spec.shape[axis]
+        edges.append(map_box[axis] + share * map_box.shape[axis])
+    rows, columns = edges
+    across, down = np.argwhere(np.diff(left_out, axis=0)), np.argwhere(np.diff(left_out, axis=1))
+    lines = [((columns[x], rows[y + 1]), (columns[x + 1], rows[y + 1])) for y, x in across] + [
+        ((columns[x + 1], rows[y]), (columns[x + 1], rows[y + 1])) for y, x in down
+    ]
+    return np.array(lines, np.float64).reshape(-1, 2, 2)
+
+
+def _draw_slide(
+    figure: Figure,
+    grid: _Grid,
+    thumbnail: Thumbnail,
+    map_box: Box,
+    outline: NDArray[np.float64],
+) -> None:
     box = thumbnail.box
     scale = min(px / n for px, n in zip(grid.panel, box.shape, strict=True))
     size = (max(1, round(box.shape[0] * scale)), max(1, round(box.shape[1] * scale)))
     axes = _panel(figure, grid, 0, _cropped(thumbnail, box, size), "slide")
     if thumbnail.mpp is not None:
         draw_scale_bar(axes, thumbnail.mpp[1] / scale, size)
+    if len(outline):
+        placed = (outline - (box.x0, box.y0)) * scale - 0.5
+        axes.add_collection(LineCollection(list(placed), colors=_INK, linewidths=0.9))
     seen = map_box.intersect(box)
     if seen != box:
         y, x = (seen.y0 - box.y0) * scale, (seen.x0 - box.x0) * scale

@@ -17,7 +17,14 @@ from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.pyramid import Halve, halving
 from gigafcn.output.shards import ShardedArray
-from gigafcn.output.spec import MapSpec, array_kinds, map_levels, pyramid_shards, shard_keys
+from gigafcn.output.spec import (
+    MapSpec,
+    array_kinds,
+    map_levels,
+    pyramid_shards,
+    shard_keys,
+    source_shards,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +112,9 @@ class TilePyramid:
         for level in range(1, len(self._levels)):
             self._owned.append(self._owned_part(level, tile))
         self._rows: dict[int, _Row] = {}
+        self._present: set[tuple[int, int, int]] = set()
+        """Level and index (y, x) of shards that hold something."""
+
         self.written: dict[str, str] = {}
         """CRC32C of the objects written so far, by key."""
 
@@ -120,18 +130,53 @@ class TilePyramid:
             return Box(0, 0, 0, 0)
         return Box(boxes[0].y0, boxes[0].x0, boxes[-1].y1, boxes[-1].x1)
 
-    def add(self, box: Box, scores: NDArray[Any] | None, labels: NDArray[Any] | None) -> None:
+    def add(
+        self,
+        box: Box,
+        scores: NDArray[Any] | None,
+        labels: NDArray[Any] | None,
+        computed: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Take one row of shards of the tile, (c, y, x) scores and (y, x) labels.
 
-        What the map does not store is None.
+        What the map does not store is None.  Rows without a computed chunk may be left out.
+
+        Parameters
+        ----------
+        computed
+            Whether each chunk (y, x) is; None when all are.
 
         Raises
         ------
         RunError
             When the disk refuses.
         """
+        for index in self._levels[0].shards_in(box):
+            cells = self._levels[0].shard_box(index).relative_to(box)
+            chunk = self._spec.chunk
+            rows, columns = (slice(s.start // chunk, -(-s.stop // chunk)) for s in cells)
+            if computed is None or computed[rows, columns].any():
+                self._present.add((0, *index))
         lifted = None if labels is None else labels[None]
         self._add(0, box, [planes for planes in (scores, lifted) if planes is not None])
+
+    def finish(self) -> None:
+        """Store what still waits for rows that were left out.
+
+        Raises
+        ------
+        RunError
+            When the disk refuses.
+        """
+        for level in range(1, len(self._levels)):
+            self._close(level)
+
+    def _close(self, level: int) -> None:
+        """Store the row of a level that is open, whatever it lacks."""
+        row = self._rows.pop(level, None)
+        if row is not None:
+            self._store(level, row)
+            self._add(level, row.box, row.planes)
 
     def _add(self, level: int, box: Box, planes: list[NDArray[Any]]) -> None:
         target = level + 1
@@ -141,6 +186,9 @@ class TilePyramid:
         half = Box(box.y0 // 2, box.x0 // 2, -(-box.y1 // 2), -(-box.x1 // 2)).intersect(owned)
         if half.is_empty:
             return
+        open_row = self._rows.get(target)
+        if open_row is not None and open_row.box.y1 <= half.y0:
+            self._close(target)  # its last rows were left out
         row = self._rows.get(target) or self._opened(target, half, planes)
         source = Box(*(2 * edge for edge in half)).intersect(box).relative_to(box)
         place = half.relative_to(row.box)
@@ -150,9 +198,7 @@ class TilePyramid:
             for to, plane in zip(target_planes, source_planes, strict=True):
                 to[place] = halve(plane[source])
         if half.y1 == row.box.y1:
-            del self._rows[target]
-            self._store(target, row)
-            self._add(target, row.box, row.planes)
+            self._close(target)
 
     def _halvings(self) -> list[Halve]:
         return [halving(kind) for kind in array_kinds(self._spec)]
@@ -162,7 +208,7 @@ class TilePyramid:
         first = half.y0 // side * side
         owned = self._owned[level]
         box = Box(first, owned.x0, min(first + side, owned.y1), owned.x1)
-        row = _Row(box, [np.empty((len(p), *box.shape), p.dtype) for p in planes])
+        row = _Row(box, [_fill((len(p), *box.shape), p.dtype) for p in planes])
         self._rows[level] = row
         return row
 
@@ -171,8 +217,19 @@ class TilePyramid:
         kinds = array_kinds(self._spec)
         arrays = [ShardedArray(self._root, kind.path(level), target) for kind in kinds]
         for index in target.shards_in(row.box):
+            sources = source_shards(self._spec, level, index)
+            if not any((level - 1, *source) in self._present for source in sources):
+                for array in arrays:
+                    array.drop(index)
+                continue
+            self._present.add((level, *index))
             rows, columns = target.shard_box(index).relative_to(row.box)
             with storing(self._root, self._spec, f"shard {index[0]}/{index[1]} of level {level}"):
                 for array, planes in zip(arrays, row.planes, strict=True):
                     block = planes[:, rows, columns]
                     self.written |= array.put(index, block if array.is_stack else block[0])
+
+
+def _fill(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """What is read where nothing was computed."""
+    return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)

@@ -10,12 +10,15 @@ from gigafcn.geometry import Box
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.map_geometry import MapGeometry
 from gigafcn.plan.saving import stored_shape
+from gigafcn.plan.tiles import tiles
+from gigafcn.plan.tissue import Tissue, tissue_boxes
 from gigafcn.plan.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Pair = tuple[int, int]
+_ORIGIN = Box(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,43 @@ class RunPlan:
     averaged: Pair = (1, 1)
     """Map px (y, x) per stored px."""
 
+    tissue: Tissue | None = None
+    """Chunks that are computed; None computes all."""
+
+    def tiles(self) -> list[Box]:
+        """Tiles to compute, in map px: all that show tissue."""
+        every = list(tiles(self.box, self.tile))
+        if self.tissue is None:
+            return every
+        cells = self.tissue.cells()
+        return [tile for tile in every if cells[self.chunks(tile).relative_to(_ORIGIN)].any()]
+
+    def chunks(self, tile: Box) -> Box:
+        """Chunks (y, x) of the store that a tile, of whole chunks, holds."""
+        inside = tile.shift(-self.box.y0, -self.box.x0)
+        y, x = (self.spec.chunk * n for n in self.averaged)
+        return Box(inside.y0 // y, inside.x0 // x, -(-inside.y1 // y), -(-inside.x1 // x))
+
+    def parts(self, tile: Box) -> list[Box]:
+        """Boxes of map px that are computed of a tile: all of it, or what shows tissue."""
+        if self.tissue is None:
+            return [tile]
+        chunks = self.chunks(tile)
+        y, x = (self.spec.chunk * n for n in self.averaged)
+        found = []
+        for box in tissue_boxes(self.tissue.cells()[chunks.relative_to(_ORIGIN)]):
+            place = box.shift(chunks.y0, chunks.x0)
+            part = Box(place.y0 * y, place.x0 * x, place.y1 * y, place.x1 * x)
+            found.append(part.shift(self.box.y0, self.box.x0).intersect(tile))
+        return found
+
+    @property
+    def computed_share(self) -> float:
+        """Part of the map that is computed, 0 to 1."""
+        if self.tissue is None:
+            return 1.0
+        return sum(part.area for tile in self.tiles() for part in self.parts(tile)) / self.box.area
+
     @property
     def stored_tile(self) -> Pair:
         """Tile (y, x) in stored px."""
@@ -103,6 +143,7 @@ class RunPlan:
         plain["geometry"] = geometry
         plain["spec"] = self.spec.to_json()
         plain["pixel"] = [str(p) for p in self.pixel]
+        plain["tissue"] = None if self.tissue is None else self.tissue.to_json()
         plain["scaling"] = asdict(self.scaling)
         plain["windows"] = None if self.windows is None else self.windows.to_json()
         return {name: _listed(value) for name, value in plain.items()}
@@ -113,13 +154,14 @@ class RunPlan:
         geometry = _tupled(data["geometry"])
         for name in ("stride", "offset"):
             geometry[name] = tuple(Fraction(s) for s in geometry[name])
-        windows = data["windows"]
+        windows, tissue = data["windows"], data["tissue"]
         rest = _tupled(data) | {
             "geometry": MapGeometry(**geometry),
             "spec": MapSpec.from_json(data["spec"]),
             "scaling": Scaling(**_tupled(data["scaling"])),
             "box": Box(*data["box"]),
             "pixel": tuple(Fraction(p) for p in data["pixel"]),
+            "tissue": None if tissue is None else Tissue.from_json(tissue),
             "windows": None if windows is None else Windows.from_json(windows),
         }
         return cls(**rest)

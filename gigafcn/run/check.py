@@ -15,7 +15,6 @@ from gigafcn.output.ownership import KEY, attributes_of, is_ours
 from gigafcn.output.spec import map_levels, source_shards
 from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.plan.run_plan import RunPlan
-from gigafcn.plan.tiles import tiles
 from gigafcn.run.beginning import At
 from gigafcn.run.inference import map_slide
 from gigafcn.run.options import Options
@@ -147,7 +146,7 @@ def _pieces(folder: RunFolder, plan: RunPlan) -> Iterator[str]:
     """Every piece of work that a finished map has a receipt of."""
     described = attributes_of(folder.map_path)[KEY].get("tiles", {})
     given_up = [tuple(box) for box in described.get("failed", ())]
-    yield from (tile_piece(box) for box in tiles(plan.box, plan.tile) if box not in given_up)
+    yield from (tile_piece(box) for box in plan.tiles() if box not in given_up)
     for level in range(1, len(map_levels(plan.spec))):
         for index in shards_across_tiles(plan.spec, level, plan.stored_tile):
             if source_shards(plan.spec, level, index):

@@ -8,7 +8,9 @@ from gigafcn.geometry import Box
 from gigafcn.output.picture import Thumbnail, write_picture
 from gigafcn.run.places import picture_of
 from gigafcn.run.telling import described_mode
+from gigafcn.run.tissue import looks_stained
 from gigafcn.slide.thumbnail import read_thumbnail
+from gigafcn.slide.tissue import tissue_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
 THUMBNAIL_PX = 1600
 
 
-def draw_picture(request: Request, path: Path) -> None:
-    """Draw it; of a region alone, nothing else of the slide is read."""
+def draw_picture(request: Request, path: Path) -> float | None:
+    """Draw it; of a region alone, nothing else of the slide is read.
+
+    Returns which part of the picture looks like tissue, 0 to 1, if all of the slide was mapped and
+    its colours can tell.
+    """
     slide, spec, region = request.slide, request.plan.spec, request.options.region
     pixel = [float(p) for p in request.plan.pixel]
     start = [spec.offset[a] * pixel[a] for a in (0, 1)]
@@ -41,3 +47,6 @@ def draw_picture(request: Request, path: Path) -> None:
         title=slide.name,
         caption=caption,
     )
+    if request.plan.tissue is not None or region is not None or not looks_stained(slide):
+        return None
+    return float(tissue_mask(pixels[::2, ::2]).mean())

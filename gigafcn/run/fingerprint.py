@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.run.options import Options
+from gigafcn.run.tissue import tissue_identity
 
 if TYPE_CHECKING:
     from gigafcn.run.request import Request
@@ -27,6 +28,7 @@ NOT_OF_THE_MAP = frozenset(
         "profile",
         "sha256",
         "strict",
+        "tissue",
         "trust",
         "verify",
         "workers",
@@ -49,6 +51,7 @@ def fingerprint(request: Request) -> dict[str, Any]:
         "slide": request.slide.fingerprint(),
         "weights": model.weights_hash(),
         "layers": code,
+        "tissue": tissue_identity(request.options),
         **options,
     }
     plain: dict[str, Any] = json.loads(json.dumps(found, default=list))

@@ -10,7 +10,6 @@ from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 from gigafcn.output.spec import status_slices
 from gigafcn.output.store import ChunkStatus, empty_status
-from gigafcn.plan.tiles import tiles
 from gigafcn.schedule.run_folder import tile_piece
 from gigafcn.slide.marks import Mark
 
@@ -79,13 +78,16 @@ def gathered(
         If no chunk could be computed.
     """
     status = empty_status(plan.spec)
+    if plan.tissue is not None:
+        status[~plan.tissue.cells()] = ChunkStatus.BACKGROUND
     devices: set[str] = set()
     eased: list[Box] = []
     failed: set[Box] = set()
     marks = {mark.name.lower(): 0 for mark in (Mark.GAP, Mark.NO_DATA, Mark.FAILED)}
-    for tile in tiles(plan.box, plan.tile):
+    for tile in plan.tiles():
         if tile in given_up:
-            status[status_slices(plan.spec, in_store(tile, plan))] = ChunkStatus.FAILED
+            lost = status[status_slices(plan.spec, in_store(tile, plan))]
+            lost[lost != ChunkStatus.BACKGROUND] = ChunkStatus.FAILED
             continue
         receipt = receipts.get(tile_piece(tile))
         if receipt is None:

@@ -13,7 +13,6 @@ from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
 from gigafcn.output.metadata import finish_map
 from gigafcn.output.spec import MapSpec
-from gigafcn.plan.tiles import tiles
 from gigafcn.run.beginning import At, Begun, begun
 from gigafcn.run.checks import checks_before
 from gigafcn.run.deidentifying import disguise_of, wearing
@@ -105,6 +104,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     plane: Mapping[str, int] | None = None,
     crop: bool = True,
     border: str | None = None,
+    tissue: str | Path | None = None,
     mpp: float | tuple[float, float] | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
     mpp_tolerance: float = 0.02,
@@ -203,6 +203,10 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         For nets that lose a margin, for classifiers and for patch: "cover" mirrors the image
         outward so that the map covers it, "valid" writes the smaller map with its offset. None is
         "valid" for classifiers and patch, else "cover".
+    tissue
+        Which part is computed: None or "none" all, "auto" what looks stained, else the path of a
+        mask of the whole slide (anything but 0 is tissue) or of GeoJSON polygons. Chunks without
+        tissue are neither read nor stored.
     mpp
         Micrometres per px that the model wants, one or (y, x), replacing what its author states:
         the nearest finer level is resampled to it, on one grid for the whole slide.
@@ -306,7 +310,7 @@ def _run(
 ) -> Result:
     request, folder = begun.request, begun.folder
     spec, plan, path = request.plan.spec, request.plan, folder.map_path
-    boxes = list(tiles(plan.box, plan.tile))
+    boxes = plan.tiles()
     left = [box for box in boxes if tile_piece(box) not in begun.done]
     run = uuid.uuid4().hex[:12]
     began = time.perf_counter()
@@ -333,11 +337,11 @@ def _run(
     with storing(path, spec, "the receipts"):
         folder.fold()
     finish_map(path, spec, described, status=found.status)
-    draw_picture(request, path)
+    drawn = {"looks_like_tissue": draw_picture(request, path), "picture": picture_of(path)}
     refuse_given_up(outcome, len(boxes))
     total = time.perf_counter() - start
     shape = (len(spec.stored) or 1, *spec.shape)
-    figures = summary(request, outcome, seconds) | {"picture": picture_of(path)}
+    figures = summary(request, outcome, seconds) | drawn
     figures["failed_regions"] = found.failed
     if request.options.profile:
         figures["profile"] = write_profile(folder.path / "profile.json", outcome.receipts)

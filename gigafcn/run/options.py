@@ -50,6 +50,7 @@ class Options:
     plane: Mapping[str, int] | None = None
     crop: bool = True
     border: str | None = None
+    tissue: str | Path | None = None
     mpp: float | tuple[float, float] | None = None
     slide_mpp: float | tuple[float, float] | None = None
     mpp_tolerance: float = 0.02

@@ -15,7 +15,6 @@ from gigafcn.geometry import Box
 from gigafcn.output.disk import format_bytes
 from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
-from gigafcn.plan.tiles import count_tiles
 from gigafcn.plan.window_layout import count_batches, window_waste
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
@@ -80,10 +79,15 @@ class PlanReport:
     period: tuple[int, int]
     """Input px (y, x)."""
 
+    tissue: tuple[float, float] | None
+    """Part of the chunks with tissue, and part of the map that is computed; None computes all."""
+
     tile: tuple[int, int]
     """Map px (y, x)."""
 
     tiles: int
+    """That are computed."""
+
     window: tuple[int, int]
     """Largest input window (y, x) of a tile, in px."""
 
@@ -134,6 +138,7 @@ class PlanReport:
             ("activation", self.activation),
             ("mode", self.mode),
             *(self._exact_rows() if self.windows is None else self.windows.rows()),
+            *self._tissue_rows(),
             ("tiles", f"{self.tiles} of {self.tile[0]} x {self.tile[1]} px"),
             ("waste", self._waste),
             ("memory", f"{format_bytes(self.memory_bytes)} per worker, {self.workers} worker(s)"),
@@ -153,6 +158,13 @@ class PlanReport:
         if self.windows is not None:
             return f"each px is computed {self.waste:.2f} times"
         return f"{100 * (self.waste - 1):.1f} % of the pixels are read twice"
+
+    def _tissue_rows(self) -> list[tuple[str, str]]:
+        if self.tissue is None:
+            return []
+        share, computed = self.tissue
+        text = f"{share:.0%} of the chunks; {1 - computed:.0%} of the map is left out"
+        return [("tissue", text)]
 
     def _exact_rows(self) -> list[tuple[str, str]]:
         top, bottom, left, right = self.halo
@@ -203,7 +215,8 @@ def _report(request: Request) -> PlanReport:
         map=(len(spec.classes), *run.box.shape),
         stored=(len(spec.stored), *spec.shape),
         tile=run.tile,
-        tiles=count_tiles(run.box.shape, run.tile),
+        tissue=None if run.tissue is None else (run.tissue.share, run.computed_share),
+        tiles=len(run.tiles()),
         strip=run.strip,
         block=run.block,
         memory_bytes=request.layout.memory,
@@ -214,7 +227,7 @@ def _report(request: Request) -> PlanReport:
         labels=spec.labels,
         activation=run.activation,
         mode=run.mode,
-        **of_mode | {"seconds": of_mode["seconds"] / workers},
+        **of_mode | {"seconds": of_mode["seconds"] * run.computed_share / workers},
     )
 
 

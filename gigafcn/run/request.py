@@ -26,6 +26,7 @@ from gigafcn.run import choices
 from gigafcn.run.known_model import KnownModel
 from gigafcn.run.resolution import image_grid
 from gigafcn.run.saving import named_classes, saving
+from gigafcn.run.tissue import described_tissue, with_tissue
 from gigafcn.run.windowed import ways_out, windowed
 from gigafcn.schedule.job import untouched_graph
 from gigafcn.slide.opening import Source, open_slide
@@ -274,7 +275,7 @@ def _plan(
     layout: Layout,
     chosen: _Chosen,
 ) -> RunPlan:
-    return RunPlan(
+    plan = RunPlan(
         geometry=geometry,
         spec=_spec(slide, model, options, demand, layout, geometry, chosen.grid.mpp),
         box=demand.box,
@@ -295,6 +296,7 @@ def _plan(
         output=choices.output(model, options),
         averaged=demand.saving.averaged,
     )
+    return with_tissue(plan, slide, options)
 
 
 def _used(footprint: Footprint) -> Pair:
@@ -358,6 +360,7 @@ def provenance(request: Request) -> dict[str, Any]:
             "weights_sha256": request.original.weights_hash(),
         },
         "resolution": as_described(request.grid),
+        "tissue": described_tissue(plan, request.options),
         "mode": plan.mode,
         **_of_mode(request),
         **(request.classifier.provenance() if request.classifier else {}),

@@ -81,7 +81,8 @@ def versions() -> dict[str, str]:
 def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any]:
     """Figures for a closing line."""
     spec, windows = request.plan.spec, request.plan.windows
-    pixels = round(spec.shape[0] * spec.shape[1] * float(spec.stride[0] * spec.stride[1]))
+    cells = spec.shape[0] * spec.shape[1] * float(spec.stride[0] * spec.stride[1])
+    pixels = round(cells * request.plan.computed_share)
     name, share = _bottleneck(outcome.receipts)
     return {
         "pixels": pixels,
@@ -90,6 +91,7 @@ def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any
         "halo": None if windows is not None else request.exact.halo,
         "mode": "exact" if windows is None else windows.described,
         "resolution": request.grid.described,
+        "computed_share": request.plan.computed_share,
         "bottleneck": name,
         "bottleneck_share": share,
         "model": request.model.name,

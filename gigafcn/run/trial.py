@@ -117,7 +117,11 @@ def _plan_of_part(plan: RunPlan) -> RunPlan:
     box = Box.of(rows, columns)
     shape = stored_shape(box.shape, plan.averaged)
     return replace(
-        plan, box=box, tile=box.shape, spec=replace(plan.spec, shape=shape, name="trial")
+        plan,
+        box=box,
+        tile=box.shape,
+        spec=replace(plan.spec, shape=shape, name="trial"),
+        tissue=None,
     )
 
 

@@ -1,0 +1,88 @@
+"""How much of the time does a map of a slide take of which a fifth shows tissue?
+
+python -m benchmarks.tissue            # print the figures
+python -m benchmarks.tissue --write    # and put them into benchmarks/results/tissue.json
+
+A TIFF of glass with two islands of stain, together a fifth of it, is mapped whole and with
+``--tissue auto``, in turns.  The target: at most 30 % of the whole map's time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+import gigafcn
+from benchmarks.machine import machine
+from benchmarks.nets import ResNet18UNet, randomized
+from gigafcn.output import open_map
+from gigafcn.output.store import ChunkStatus
+
+RESULT = Path(__file__).with_name("results") / "tissue.json"
+SHAPE = (8192, 8192)
+ISLANDS = ((1000, 700, 4700, 2900), (3300, 5100, 7100, 6500))
+"""y0, x0, y1, x1: together a fifth of the slide."""
+
+REPEATS = 3
+
+
+def draw(path: Path) -> None:
+    """Write the slide."""
+    random = np.random.default_rng(0)
+    image = random.integers(234, 243, (*SHAPE, 3), np.uint8)
+    for y0, x0, y1, x1 in ISLANDS:
+        noise = random.integers(-20, 21, (y1 - y0, x1 - x0, 3))
+        image[y0:y1, x0:x1] = np.clip(np.array((205, 130, 180)) + noise, 0, 255)
+    tifffile.imwrite(
+        path, image, tile=(512, 512), photometric="rgb", compression="jpeg",
+        resolution=(20_000, 20_000), resolutionunit="CENTIMETER",
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    net = randomized(ResNet18UNet())
+    seconds: dict[str, list[float]] = {"none": [], "auto": []}
+    with tempfile.TemporaryDirectory() as folder:
+        slide, path = Path(folder) / "slide.tif", Path(folder) / "map.zarr"
+        draw(slide)
+        for _ in range(REPEATS):
+            for tissue, taken in seconds.items():
+                start = time.perf_counter()
+                gigafcn.infer(slide, net, path, tissue=tissue, overwrite=True, verify=False)
+                taken.append(time.perf_counter() - start)
+        stored = open_map(path)
+        share = float((stored.status == ChunkStatus.COMPUTED).mean())
+        computed = stored.provenance["tissue"]["computed_share"]
+    drawn = sum((y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in ISLANDS) / (SHAPE[0] * SHAPE[1])
+    ratios = [a / b for a, b in zip(seconds["auto"], seconds["none"], strict=True)]
+    found = {
+        "model": "ResNet-18 U-Net, 3 classes, fp32, random weights",
+        "slide_px": SHAPE,
+        "tissue_share": round(drawn, 4),
+        "chunks_with_tissue": round(share, 4),
+        "computed_share": float(computed),
+        "seconds": {name: [round(s, 2) for s in taken] for name, taken in seconds.items()},
+        "time_share": round(statistics.median(ratios), 4),
+        "time_share_range": [round(min(ratios), 4), round(max(ratios), 4)],
+        "load_average_at_the_end": [round(n, 2) for n in os.getloadavg()],
+        "machine": machine(),
+    }
+    print(json.dumps(found, indent=1))
+    if arguments.write:
+        RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
