@@ -52,6 +52,10 @@ class WorkersDied(RunError):
     """A tile was given up: worker processes die of it, whoever computes it."""
 
 
+class UnreadableError(RunError):
+    """Part of the slide cannot be read, and the run was asked to stop at that."""
+
+
 class StorageError(RunError):
     """The disk or store refuses to take the map; the next tile would fare no better."""
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from gigafcn.engine.resampling import Resampler
 from gigafcn.engine.timeline import Doing, Watch
+from gigafcn.errors import RunError, UnreadableError
 from gigafcn.geometry import Box, Span
 from gigafcn.slide.marks import Reading
 
@@ -64,7 +65,10 @@ class PaddedImage:
         every = self.channels == tuple(range(self.slide.channels))
         found = self.slide.look(box, self.level, None if every else self.channels)
         if self.strict and found.failed:
-            self.slide.read(box, self.level)  # raises, with the reason
+            try:
+                self.slide.read(box, self.level)  # raises, with the reason
+            except RunError as error:
+                raise UnreadableError(f"{error}; without --strict the rest is mapped") from error
         return found
 
     def _padded(self, box: Box, look: Callable[[Box], Reading]) -> Reading:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import KilledWorker
 
-from gigafcn.errors import RunError, StorageError
+from gigafcn.errors import RunError, StorageError, UnreadableError
 from gigafcn.output.spec import MapSpec, map_levels, shard_keys, source_shards
 from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.progress import Progress, ProgressCallback
@@ -59,7 +59,7 @@ class Outcome:
             return False
         if isinstance(error, Stopped):
             return False
-        if not isinstance(error, Exception) or isinstance(error, StorageError):
+        if not isinstance(error, Exception) or isinstance(error, StorageError | UnreadableError):
             raise error
         self.failures.append((tile, error))
         return True
@@ -122,6 +122,8 @@ def run_tiles(
     ------
     StorageError
         At once, since no other tile could be stored either.
+    UnreadableError
+        At once, since a run that is strict ends there.
     """
     meter = Meter("compute", len(tiles), sum(t.area for t in tiles), progress)
     crew = _Crew(client, run, meter, inbox or Inbox(), stop or StopRequest())

@@ -125,3 +125,17 @@ def test_a_bad_tile_of_the_real_slide_is_read_around(real_slide: Path, folder: P
     expected[2:4, 1:3] = ChunkStatus.FAILED
     np.testing.assert_array_equal(stored.status, expected)
     assert stored.provenance["reading"]["failed_px"] == 240 * 240
+
+
+def test_a_strict_run_stops_at_the_first_bad_tile(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8)
+    tifffile.imwrite(
+        folder / "bad.tif", pixels, tile=(128, 128), photometric="rgb", compression="zlib"
+    )
+    with_a_bad_tile(folder / "bad.tif")
+    words = ("--strict", "--tile", "256", "--json")
+    ended = gigafcn("infer", "bad.tif", *MODEL, *words, cwd=folder)
+    assert ended.code == 5
+    assert "the file is damaged there; without --strict the rest is mapped" in ended.err
+    done = [event["tiles_done"] for event in ended.events if event["event"] == "progress"]
+    assert max(done, default=0) < 6 * 6
