@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from gigafcn.geometry import Box
 
 
+_NETWORK = {"aiohttp", "botocore", "fsspec", "gcsfs", "obstore", "requests", "s3fs", "urllib3"}
+"""Packages whose errors speak of a connection, whatever their class."""
+
+
 class Mark(IntEnum):
     """Why a px does not hold what was scanned."""
 
@@ -83,8 +87,23 @@ class Holes:
 
 
 def is_of_the_system(error: Exception) -> bool:
-    """Whether disk or network failed rather than what is stored there."""
-    return isinstance(error, OSError) and error.errno is not None
+    """Whether disk or network failed rather than what is stored there.
+
+    Examples
+    --------
+    >>> is_of_the_system(TimeoutError()), is_of_the_system(ValueError("corrupt tile"))
+    (True, False)
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError | ConnectionError):
+            return True
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return True
+        if type(cause).__module__.partition(".")[0] in _NETWORK:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def with_no_data(reading: Reading, no_data: float | None) -> Reading:

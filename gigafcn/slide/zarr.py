@@ -141,7 +141,8 @@ class ZarrSlide:
                     whole = Box(0, 0, *chunk.shape[:2]).shift(row * height, column * width)
                     part = whole.intersect(box)
                     out[part.relative_to(box)] = chunk[part.relative_to(whole)]
-        except OSError as error:
+        # what is no hole; stores raise errors of many kinds
+        except Exception as error:
             raise RunError(
                 f"cannot read {self._where}, level {level}, box {tuple(box)} (y0, x0, y1, x1): "
                 f"{cause(error)}; try again"
