@@ -1,6 +1,6 @@
 """The limit to measure against: the bare module on preloaded crops, at its best settings.
 
-Eval, ``inference_mode``, the best of crops 512 to 2048, channels-last on and off, norms folded
+Eval, ``inference_mode``, the best of crops 256 to 2048, channels-last on and off, norms folded
 into convolutions or not.  No halo, no reading, no writing, no activation: the map it would give is
 wrong at every crop edge.
 """
@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CROPS = (512, 1024, 2048)
+CROPS = (256, 512, 1024, 2048)
 SELECTION_PX = 2048 * 2048
 """Pixels over which each setting is timed to find the best."""
 
@@ -56,23 +56,23 @@ class Bare:
 def best_bare(module: nn.Module) -> Bare:
     """The fastest of all settings, by the median of three."""
     settings = []
-    for folded, channels_last in ((f, c) for f in (True, False) for c in (True, False)):
-        ready = _folded(module) if folded else copy.deepcopy(module)
+    for fold, channels_last in ((f, c) for f in (True, False) for c in (True, False)):
+        ready = folded(module) if fold else copy.deepcopy(module)
         if channels_last:
             ready = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        settings += [Bare(crop, channels_last, folded, ready) for crop in CROPS]
+        settings += [Bare(crop, channels_last, fold, ready) for crop in CROPS]
     for setting in settings:
         setting.seconds(setting.crop**2)
     times = [statistics.median(s.seconds(SELECTION_PX) for _ in range(3)) for s in settings]
     return settings[times.index(min(times))]
 
 
-def _folded(module: nn.Module) -> nn.Module:
+def folded(module: nn.Module) -> nn.Module:
     """A copy with every norm folded that reads a convolution's result alone.
 
     Which norm reads which convolution is seen by running the module once.
     """
-    folded = copy.deepcopy(module)
+    copied = copy.deepcopy(module)
     made: dict[int, Any] = {}
     kept: list[Tensor] = []
     pairs: list[tuple[Any, nn.BatchNorm2d]] = []
@@ -84,9 +84,9 @@ def _folded(module: nn.Module) -> nn.Module:
             made[id(output)] = layer
             kept.append(output)  # so that no later tensor takes its id
 
-    hooks = [layer.register_forward_hook(remember) for layer in folded.modules()]
+    hooks = [layer.register_forward_hook(remember) for layer in copied.modules()]
     with torch.inference_mode():
-        folded(torch.rand(1, 3, 256, 256))
+        copied(torch.rand(1, 3, 256, 256))
     for hook in hooks:
         hook.remove()
     norms = {}
@@ -94,11 +94,11 @@ def _folded(module: nn.Module) -> nn.Module:
         fused: Any = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose2d))
         layer.weight, layer.bias = fused.weight, fused.bias
         norms[norm] = nn.Identity()
-    for parent in list(folded.modules()):
+    for parent in list(copied.modules()):
         for name, child in parent.named_children():
             if child in norms:
                 setattr(parent, name, norms[child])
-    return folded
+    return copied
 
 
 def paired(

@@ -93,6 +93,32 @@ class ResNet18UNet(nn.Module):
         return result
 
 
+class ResNet18Classifier(nn.Module):
+    """ResNet-18 up to its global average, and scores of the classes: one answer per patch.
+
+    Parameters
+    ----------
+    classes
+        Output channels.
+    width
+        Channels of the first stage; 64 is ResNet-18.
+    """
+
+    def __init__(self, classes: int = 3, width: int = 64) -> None:
+        super().__init__()
+        trunk = ResNet18UNet(classes, width)
+        self.stem, self.pool, self.stages = trunk.stem, trunk.pool, trunk.stages
+        self.head = nn.Linear(8 * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 3, y, x) to (b, classes)."""
+        x = self.pool(self.stem(x))
+        for stage in self.stages:
+            x = stage(x)
+        result: Tensor = self.head(x.mean(dim=(2, 3)))
+        return result
+
+
 def randomized(module: nn.Module, seed: int = 0) -> nn.Module:
     """The module in eval mode with batch-norm statistics and weights drawn at random."""
     generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,187 @@
+"""The table of peers: differences, settings, processes, what is kept and the page."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import zarr
+
+from benchmarks.bare import folded
+from benchmarks.compare.differences import Map, compared, difference_map
+from benchmarks.compare.environments import OWN, python_of
+from benchmarks.compare.networks import load_network, save_network
+from benchmarks.compare.page import page
+from benchmarks.compare.peers.task import Task
+from benchmarks.compare.process import Peer, PeerFailure
+from benchmarks.compare.results import Results
+from benchmarks.compare.rows import BARE, EXACT, MONAI, classifier_rows, segmentation_rows
+from benchmarks.nets import ResNet18Classifier, ResNet18UNet, randomized
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WIDTH, SIDE = 4, 96
+
+
+def written(folder: Path, values: Any) -> Path:
+    path = folder / "map.zarr"
+    array = zarr.create_array(store=str(path), shape=values.shape, dtype="float32")
+    array[...] = values
+    return path
+
+
+def scores(size: int) -> Any:
+    drawn = np.random.default_rng(0).random((3, size, size), np.float32)
+    return drawn / drawn.sum(0)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "net.pt"
+    net = randomized(ResNet18UNet(3, WIDTH))
+    save_network(path, "ResNet18UNet", WIDTH, net.state_dict(), mean=(0.5, 0.6, 0.7))
+    return path
+
+
+@pytest.fixture
+def task(tmp_path: Path, network: Path) -> Task:
+    image = tmp_path / "image.tiff"
+    pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    tifffile.imwrite(image, pixels, tile=(32, 32), compression="deflate", photometric="rgb")
+    return Task(str(image), str(network), str(tmp_path / "out.zarr"), "float32", {})
+
+
+def test_a_map_that_is_the_whole_run_differs_nowhere(tmp_path: Path) -> None:
+    whole = scores(64)
+    truth = whole.argmax(0).astype(np.uint8)
+    found = Map.opened(written(tmp_path, whole), "cyx", None, 64)
+    line = compared(found, whole, truth)
+    assert (line["largest"], line["mean"], line["labels"], line["mean_iu"]) == (0, 0, 0, 1)
+
+
+def test_one_wrong_pixel_is_counted_and_shown(tmp_path: Path) -> None:
+    whole = scores(60)
+    wrong = np.moveaxis(whole.copy(), 0, -1)
+    wrong[30, 40] = np.roll(wrong[30, 40], 1)
+    found = Map.opened(written(tmp_path, wrong), "yxc", None, 60)
+    line = compared(found, whole, whole.argmax(0).astype(np.uint8))
+    assert line["labels"] == 1 / 3600
+    assert np.argwhere(difference_map(found, whole)).tolist() == [[10, 13]]
+
+
+def test_a_map_of_a_part_is_compared_with_that_part(tmp_path: Path) -> None:
+    whole = scores(64)
+    path = written(tmp_path, whole[:, 16:48, 32:64])
+    found = Map.opened(path, "cyx", (16, 32, 48, 64), 64)
+    line = compared(found, whole, whole.argmax(0).astype(np.uint8))
+    assert (line["largest"], line["pixels"]) == (0, 32 * 32)
+    assert not found.covers_all
+
+
+def test_nan_in_a_map_is_no_figure(tmp_path: Path) -> None:
+    whole = scores(8)
+    path = written(tmp_path, np.full_like(whole, np.nan))
+    with pytest.raises(ValueError, match="NaN"):
+        compared(Map.opened(path, "cyx", None, 8), whole, np.zeros((8, 8), np.uint8))
+
+
+def test_every_combination_of_a_search_is_tried() -> None:
+    bare = segmentation_rows(1)[0]
+    assert len(list(bare.candidates())) == 2 * 2 * 4
+    assert all(c["batch"] == 1 for c in bare.candidates())
+
+
+def test_settings_are_taken_over_from_rows_that_come_before() -> None:
+    for rows in (segmentation_rows(1), classifier_rows(1)):
+        names = [row.name for row in rows]
+        assert len(set(names)) == len(names)
+        assert all(row.like in names[:i] for i, row in enumerate(rows) if row.like is not None)
+
+
+def test_results_go_on_where_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    Results(path, {"cores": 2}, fresh=False).add("runs", {"row": EXACT, "size": 512})
+    again = Results(path, {"cores": 2}, fresh=False)
+    assert again.found("runs", row=EXACT) == [{"row": EXACT, "size": 512}]
+    assert again.found("runs", row=MONAI) == []
+
+
+def test_figures_of_two_machines_do_not_stand_in_one_table(tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    Results(path, {"cores": 2}, fresh=False).save()
+    with pytest.raises(SystemExit, match="--fresh"):
+        Results(path, {"cores": 4}, fresh=False)
+    assert Results(path, {"cores": 4}, fresh=True).data["conditions"] == {"cores": 4}
+
+
+def test_a_network_comes_back_as_it_was_saved(network: Path) -> None:
+    known = load_network(str(network))
+    assert known.mean == (0.5, 0.6, 0.7)
+    pixels = known.pixels(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))
+    assert torch.allclose(pixels.flatten(), torch.tensor([0.5, 0.4, 0.3]))
+
+
+def test_folding_leaves_what_the_classifier_says() -> None:
+    torch.manual_seed(0)
+    net = randomized(ResNet18Classifier(3, WIDTH))
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        # Folded weights round anew; logits are of magnitude 1.
+        assert torch.allclose(folded(net)(pixels), net(pixels), atol=1e-4)
+
+
+def test_a_peer_answers_and_says_what_failed(tmp_path: Path, task: Task) -> None:
+    peer = Peer(python_of(OWN, tmp_path), "whole_run", threads=1, log=tmp_path / "log")
+    try:
+        assert peer.versions["torch"] == torch.__version__
+        answer = peer.ask(task, 60)
+        assert zarr.open_array(task.output, mode="r").shape == (3, SIDE, SIDE)
+        assert answer["peak_bytes"] > 1 << 20
+        with pytest.raises(PeerFailure, match="FileNotFound"):
+            peer.ask(Task(str(tmp_path / "no.tiff"), task.network, task.output, "uint8", {}), 60)
+        with pytest.raises(PeerFailure, match="more than 0 s"):
+            peer.ask(task, 0)
+    finally:
+        peer.stop()
+
+
+def test_windows_with_their_halo_give_the_whole_run(tmp_path: Path, task: Task) -> None:
+    from benchmarks.compare.peers import exact_windows, whole_run
+
+    whole_run.run(task)
+    right = np.asarray(zarr.open_array(task.output, mode="r")[...])
+    windows = Task(task.image, task.network, task.output, task.dtype, {"memory": 0})
+    told = exact_windows.run(windows)
+    assert told["window"]["tile"] == 32
+    # fp32 on windows of another shape rounds anew; probabilities are at most 1.
+    found = np.asarray(zarr.open_array(task.output, mode="r")[...])
+    assert np.abs(found - right).max() < 1e-4
+
+
+def test_the_page_has_a_line_for_each_row_with_figures_and_says_what_did_not_run() -> None:
+    run = {
+        "network": "random", "size": 512, "row": EXACT, "mpx_s": 2.0, "over_bare": 1.0,
+        "bare_mpx_s": [2.0, 2.0], "peak_bytes": 1 << 30, "seconds": 1.0,
+    }  # fmt: skip
+    machine = {"cores": "2", "threads": "2", "processor": "CPU", "python": "3.11", "torch": "2"}
+    results: dict[str, Any] = {
+        "conditions": {"machine": machine, "memory_bytes": 4 << 30},
+        "versions": {"monai": {"monai": "1.6.1"}},
+        "networks": {"random": "A net"},
+        "settings": {"random": {BARE: {"settings": {"crop": 512}, "tried": []}}},
+        "references": {},
+        "runs": [run, run | {"row": MONAI, "mpx_s": 1.0, "over_bare": 0.5}],
+        "quality": [],
+        "failed": [{"network": "random", "row": "dask", "why": "took more than 600 s"}],
+    }
+    text = page(json.loads(json.dumps(results)))
+    assert "| **gigafcn, exact, fp32** | 2.00 | 1.00 | 1.00 GiB |" in text
+    assert "as fast as 2.00 x MONAI, constant" in text
+    assert "TIAToolbox SemanticSegmentor |" not in text
+    assert "- random, dask: took more than 600 s" in text
