@@ -124,6 +124,12 @@ def _options() -> argparse.Namespace:
     return options
 
 
+def _kept(name: str) -> dict[str, Any] | None:
+    """What another script measured, if it did."""
+    path = RESULTS.with_name(f"{name}.json")
+    return Results.read(path) if path.exists() else None
+
+
 def _all_rows() -> list[Any]:
     return [*segmentation_rows(0), *classifier_rows(0)]
 
@@ -134,7 +140,8 @@ def main() -> None:
     if options.write:
         found = Results.read(options.out)
         drawn = write_picture(options.cache / "work", found)
-        PAGE.write_text(page(found), encoding="utf-8")
+        text = page(found, _kept("dense_vgg"), _kept("scaling"))
+        PAGE.write_text(text, encoding="utf-8")
         print(f"wrote {PAGE}{f' and {PICTURE}' if drawn else ''}")
         return
     torch.set_num_threads(options.threads)

@@ -49,13 +49,13 @@ def search(session: Session, results: Results, extent: Extent) -> None:
     """Find the settings of every row that has none yet; rows that fail are noted."""
     kept = results.data["settings"].setdefault(session.network, {})
     for row in session.rows:
+        results.forgive(session.network, row.name)
         if row.name in kept:
             continue
-        results.forgive(session.network, row.name)
         try:
             kept[row.name] = _searched(session, row, kept, extent.search_px)
         except PeerFailure as problem:
-            _failed(session, results, row, problem)
+            _failed(session, results, row, str(problem))
         results.data["versions"] = session.versions
         results.save()
 
@@ -101,12 +101,13 @@ def speed(session: Session, results: Results, extent: Extent) -> None:
             for row in rows if number % 2 == 0 else rows[::-1]:
                 key = {"network": session.network, "size": size, "row": row.name}
                 done = results.found("runs", **key)
-                if len(done) > number or _too_long(done, extent):
+                failed = results.found("failed", network=session.network, row=row.name)
+                if len(done) > number or failed or _too_long(done, extent):
                     continue
                 try:
                     line = _timed(session, results, row, size)
                 except PeerFailure as problem:
-                    _failed(session, results, row, problem)
+                    _failed(session, results, row, f"at {size} px: {problem}")
                     continue
                 results.add("runs", key | {"round": number} | line)
                 _say(session, row, size, number, line)
@@ -145,9 +146,9 @@ def _completed(session: Session, results: Results, row: Row, size: int) -> Setti
     return settings
 
 
-def _failed(session: Session, results: Results, row: Row, problem: PeerFailure) -> None:
-    print(f"{session.network}, {row.name}: not run: {problem}", flush=True)
-    results.fail(session.network, row.name, str(problem))
+def _failed(session: Session, results: Results, row: Row, why: str) -> None:
+    print(f"{session.network}, {row.name}: not run: {why}", flush=True)
+    results.fail(session.network, row.name, why)
 
 
 def _say(session: Session, row: Row, size: int, number: int, line: dict[str, Any]) -> None:
@@ -177,7 +178,7 @@ def quality(session: Session, results: Results, reference: Path, size: int) -> N
         try:
             answer = session.run(row, settings, size, "float32")
         except PeerFailure as problem:
-            _failed(session, results, row, problem)
+            _failed(session, results, row, f"at {size} px in float32: {problem}")
             continue
         path = session.map_path(row)
         found_map = Map.opened(path / answer["array"], answer["axes"], answer.get("box"), size)

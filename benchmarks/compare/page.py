@@ -6,7 +6,15 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare.rows import BARE, EXACT, MONAI, Row, classifier_rows, segmentation_rows
+from benchmarks.compare.rows import (
+    BARE,
+    BLEND,
+    EXACT,
+    MONAI,
+    Row,
+    classifier_rows,
+    segmentation_rows,
+)
 from benchmarks.compare.training import CLASSIFIER, TRAINED
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compare.md"
@@ -15,11 +23,20 @@ AGAINST = ("windows", MONAI, "MONAI gaussian", "MONAI buffered", "torch-em", "to
 Results = dict[str, Any]
 
 
-def page(results: Results) -> str:
-    """The whole page in Markdown."""
+def page(results: Results, dense: Results | None = None, scaling: Results | None = None) -> str:
+    """The whole page in Markdown.
+
+    Parameters
+    ----------
+    results
+        Of the table of peers.
+    dense, scaling
+        What ``benchmarks/dense_vgg.py`` and ``benchmarks/scaling.py`` wrote, if anything.
+    """
     sections = [_section(results, network) for network in results["networks"]]
     parts = [_introduction(results), *sections]
     parts += [_columns(results), _settings(results), _not_run(results)]
+    parts += [_dense(dense) if dense else "", _scaling(scaling) if scaling else ""]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -38,7 +55,7 @@ def _introduction(results: Results) -> str:
             "whole image at once.",
             "",
             f"Measured by `python -m benchmarks.compare` on {machine['cores']} cores of an "
-            f"{machine['processor']}, {machine['threads']} threads: Python {machine['python']}, "
+            f"{machine['processor']}, {_threads(machine)}: Python {machine['python']}, "
             f"torch {own.get('torch', machine['torch'])}; {_versions(results)}.",
             "",
             "![Difference from the whole run, tool by tool: seams](images/compare.jpg)",
@@ -148,13 +165,20 @@ def _factors(results: Results, network: str, size: int) -> str:
     for name in AGAINST:
         theirs = _runs(results, network, size, name)
         if theirs:
-            told.append(f"{own / _median(theirs, 'over_bare'):.2f} x {_title(network, name)}")
-    blend, monai = (_runs(results, network, size, name) for name in ("blend", MONAI))
-    line = f"At {size}² the exact run is as fast as {', '.join(told)}." if told else ""
+            told.append(f"{_title(network, name)} {own / _median(theirs, 'over_bare'):.2f}")
+    lines = (
+        [f"How many times as fast the exact run is at {size}²: {'; '.join(told)}."] if told else []
+    )
+    blend, monai = (_runs(results, network, size, name) for name in (BLEND, MONAI))
     if blend and monai:
         times = _median(blend, "over_bare") / _median(monai, "over_bare")
-        line += f" gigafcn's blend is as fast as {times:.2f} x MONAI, constant."
-    return line + "\n" if line else ""
+        lines.append(f"gigafcn's blend against MONAI, constant: {times:.2f}.")
+    alone = [run["over_bare"] * run["seconds"] / run["compute_seconds"] for run in mine]
+    lines.append(
+        f"Without analysing, planning and the picture the exact run is at "
+        f"{_range(alone)} of the bare module."
+    )
+    return " ".join(lines) + "\n"
 
 
 def _title(network: str, name: str) -> str:
@@ -176,8 +200,9 @@ def _columns(results: Results) -> str:
             "and in brackets their range. A row that takes long ran fewer rounds.",
             "- *Peak memory*: largest resident size of the row's process, which maps nothing else. "
             f"gigafcn is given {results['conditions']['memory_bytes'] / 2**30:g} GiB.",
-            "- *Differences*: of maps stored as float32, over all px and classes. *Mean IU* is "
-            "against the mask that the image was drawn from. Exact is not by itself more accurate.",
+            "- *Differences*: of maps stored as float32, over all px and classes, the image's "
+            "border included, which some peers mirror. *Mean IU* is against the mask that the "
+            "image was drawn from. Exact is not by itself more accurate.",
             "- *Exact windows, recomputed*: tile and halo as one window of the module, in the "
             "memory that gigafcn's exact run took at that size; larger images than 4096² are "
             "mapped in their middle only, since each px costs the same.",
@@ -208,6 +233,57 @@ def _not_run(results: Results) -> str:
         return ""
     lines = [f"- {f['network']}, {f['row']}: {f['why']}" for f in failed]
     return "\n".join(["## Not run", "", *lines])
+
+
+def _dense(dense: Results) -> str:
+    rows, cells = dense["rounds"], dense["cells"]
+    times = [row["times"] for row in rows]
+    seconds = {
+        key: statistics.median(row[f"{key}_seconds"] for row in rows)
+        for key in ("dense", "patches")
+    }
+    return "\n".join(
+        [
+            "## A classifier's map at once, against its patches",
+            "",
+            f"VGG-16 on {dense['size_px']} x {dense['size_px']} px, patches of 224 px every 32 px: "
+            f"{cells[0]} x {cells[1]} answers. gigafcn's dense map took "
+            f"{seconds['dense']:.0f} s from file to Zarr, the patches {seconds['patches']:.0f} s "
+            f"in preloaded batches of {dense['batch']} without reading or writing ({_on(dense)}; "
+            f"{dense['patches_timed']} of them were timed per round): {_range(times)} times as "
+            "fast. VGG pads its convolutions, so the two maps are not equal. By "
+            "`python -m benchmarks.dense_vgg`.",
+        ]
+    )
+
+
+def _scaling(scaling: Results) -> str:
+    rows = scaling["rows"]
+    lines = [
+        "## Seconds per Mpx over the size of the image",
+        "",
+        f"MONAI UNet(16, 32, 64, 128), an image of one colour ({_on(scaling)}), gigafcn given "
+        f"{scaling['memory_bytes'] / 2**30:g} GiB. *Computing* leaves out what does not grow: "
+        "analysis, planning, picture. By `python -m benchmarks.scaling`.",
+        "",
+        "| side, px | seconds per Mpx | computing | peak memory |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['size_px']} | {row['seconds_per_mpx']:.3f} | "
+        f"{row['compute_seconds_per_mpx']:.3f} | {row['peak_bytes'] / 2**30:.2f} GiB |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _on(results: Results) -> str:
+    machine = results["machine"]
+    return f"{_threads(machine)} of an {machine['processor']}"
+
+
+def _threads(machine: dict[str, str]) -> str:
+    return f"{machine['threads']} thread{'s' if machine['threads'] != '1' else ''}"
 
 
 def _runs(

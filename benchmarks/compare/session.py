@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ class Session:
 
     _peers: dict[str, Peer] = field(default_factory=dict)
     _warm: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _unmade: dict[str, str] = field(default_factory=dict)
     _bare: tuple[float, float] | None = None
 
     def row(self, name: str) -> Row:
@@ -99,16 +101,15 @@ class Session:
         self._warm.pop(row.name, None)
 
     def stop(self) -> None:
-        """End every process."""
+        """End every process, and remove what they wrote."""
         for peer in self._peers.values():
             peer.stop()
+        for row in self.rows:
+            shutil.rmtree(self.map_path(row), ignore_errors=True)
 
     def _ready(self, row: Row, settings: dict[str, Any]) -> Peer:
         if row.name not in self._peers:
-            try:
-                python = python_of(row.environment, self.places.cache / "environments")
-            except EnvironmentFailure as problem:
-                raise PeerFailure(f"its environment could not be made: {problem}") from problem
+            python = self._python(row.environment)
             log = self.places.work / f"{self.network}-{row.name.replace(' ', '-')}.log"
             peer = Peer(python, row.peer, threads=self.places.threads, log=log)
             self._peers[row.name] = peer
@@ -122,6 +123,15 @@ class Session:
                 raise
             self._warm[row.name] = settings
         return peer
+
+    def _python(self, environment: str) -> Path:
+        """The interpreter of an environment; what could not be made is not tried again."""
+        if environment not in self._unmade:
+            try:
+                return python_of(environment, self.places.cache / "environments")
+            except EnvironmentFailure as problem:
+                self._unmade[environment] = str(problem)
+        raise PeerFailure(f"its environment could not be made: {self._unmade[environment]}")
 
     def _task(self, row: Row, settings: dict[str, Any], size: int, dtype: str) -> Task:
         image, _ = drawn(self.places.images, size)

@@ -1,6 +1,6 @@
 """The networks of the table: one with random weights, one trained here, one classifier.
 
-The bundled demonstration model sees some 20 px around a pixel, so that any overlap hides it; what
+The bundled demonstration model sees 25 px around a pixel, so that any overlap hides it; what
 is trained instead is the ResNet-18 U-Net at a quarter of its widths, on drawn patches.
 """
 

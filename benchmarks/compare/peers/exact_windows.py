@@ -72,7 +72,7 @@ def run(task: Task) -> dict[str, Any]:
     """Map an image, or the middle of it, whose sides are multiples of the model's period."""
     network = load_network(task.network)
     module, (halo, period) = best_module(task.network), reach(task.network)
-    tile = tile_px(task.network, task.settings["memory"])
+    tile = task.settings.get("tile") or tile_px(task.network, task.settings["memory"])
     slide = gigafcn.open_slide(task.image)
     image = Box.whole(slide.levels[0].shape)
     part = middle(image, task.settings.get("most_px"), period)

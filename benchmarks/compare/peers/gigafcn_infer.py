@@ -19,6 +19,7 @@ def run(task: Task) -> dict[str, Any]:
         mean=network.mean,
         std=network.std,
         overwrite=True,
+        device="cpu",
         **task.settings,
     )
     return {
