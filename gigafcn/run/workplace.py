@@ -19,7 +19,7 @@ from gigafcn.engine.precision import threads as torch_threads
 from gigafcn.run.lending import handed_over
 from gigafcn.schedule.cluster import Equipment, local_client, visible_gpus
 from gigafcn.schedule.crew import foreign_crew
-from gigafcn.schedule.foreign import foreign_client, reports
+from gigafcn.schedule.foreign import foreign_client, reports, watched
 from gigafcn.schedule.job import Job, placed_graph
 from gigafcn.schedule.reach import check_reach
 from gigafcn.schedule.resources import available_memory
@@ -88,7 +88,7 @@ def workplace(
         try:
             yield client
         finally:
-            if place.client is not None:
+            if place.client is not None and client.status == "running":
                 client.unregister_worker_plugin(plugin.name)
 
 
@@ -117,7 +117,8 @@ def _in_this_process(
 def _workers(place: Place, request: Request) -> Iterator[Client]:
     """The foreign cluster's client, or one of processes that are started now."""
     if place.client is not None:
-        yield place.client
+        with watched(place.client):
+            yield place.client
         return
     workers, device = place.site.workers, request.plan.device
     assert workers is not None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import ssl
+from asyncio import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
 from distributed.security import Security
 
-from gigafcn.errors import RunError, UsageError
+from gigafcn.errors import Preempted, RunError, UsageError
 from gigafcn.schedule import site as places
 from gigafcn.schedule.crew import PACKAGES, Report, asked_of_workers
 from gigafcn.schedule.quiet import quiet
@@ -44,9 +45,30 @@ def foreign_client(site: Site) -> Iterator[Client]:
         address = places.allowed_address(site)
         with _connected(address, _security(site, address)) as client:
             _wait_for_workers(client)
-            if "dashboard" in client.scheduler_info()["services"]:
+            if site.dashboard:
                 log.info("dashboard: %s", client.dashboard_link)
             yield client
+
+
+@contextmanager
+def watched(client: Client) -> Iterator[None]:
+    """Say so if what fails meanwhile fails because the scheduler is gone.
+
+    Raises
+    ------
+    RunError
+        Naming the scheduler and the remedy.
+    """
+    try:
+        yield
+    except (Exception, CancelledError) as error:
+        if client.status == "running" or isinstance(error, Preempted):
+            raise
+        address = getattr(client.scheduler, "address", "of the cluster")
+        raise RunError(
+            f"the Dask scheduler {address} is gone; start it again, and the same command goes on "
+            f"from here"
+        ) from error
 
 
 def reports(client: Client, *, gpus: bool) -> list[Report]:

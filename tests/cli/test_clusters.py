@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -136,3 +137,21 @@ def test_a_worker_that_joins_late_opens_the_run_too(folder: Path, tmp_path: Path
         finally:
             late.__exit__(None, None, None)
     assert opened == [2]
+
+
+def test_a_scheduler_that_is_killed_is_told_and_its_tiles_are_kept(
+    folder: Path, tmp_path: Path
+) -> None:
+    with cluster(tmp_path, 1) as file, Client(scheduler_file=str(file)) as client:
+        scheduler = client.run_on_scheduler(os.getpid)
+
+        def kill(report: gigafcn.Progress) -> None:
+            if report.tiles_done:
+                os.kill(scheduler, signal.SIGKILL)
+
+        slide, out = folder / "slide.tif", folder / "m.zarr"
+        with pytest.raises(gigafcn.RunError, match=r"is gone; start it again"):
+            gigafcn.infer(slide, "demonstration", out, tile=64, client=client, progress=kill)
+    assert list((folder / "m.zarr.run/receipts").iterdir())
+    resumed = gigafcn.infer(slide, "demonstration", out, tile=64)
+    assert resumed.summary["tiles_found"] >= 1
