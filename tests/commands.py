@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gigafcn.cli import main
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PATIENCE_S = 120
@@ -54,8 +55,15 @@ class Ended:
         return errors[0].removeprefix("gigafcn: error: ")
 
 
-def _become(words: tuple[str, ...], folder: str, streams: list[str], most: int | None) -> None:
+def _become(
+    words: tuple[str, ...],
+    folder: str,
+    streams: list[str],
+    most: int | None,
+    environment: dict[str, str],
+) -> None:
     """Be the command ``gigafcn words...`` in a folder, for the rest of this process."""
+    os.environ.update(environment)
     os.setsid()  # a process group of its own, as a shell gives it
     if most is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
@@ -70,11 +78,18 @@ def _become(words: tuple[str, ...], folder: str, streams: list[str], most: int |
 class Running:
     """A command that was forked off; its streams go to files beside its working directory."""
 
-    def __init__(self, words: tuple[str, ...], cwd: Path, file_bytes: int | None) -> None:
+    def __init__(
+        self,
+        words: tuple[str, ...],
+        cwd: Path,
+        file_bytes: int | None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._streams = [cwd.parent / f"{cwd.name}.{name}" for name in ("out", "err")]
         for stream in self._streams:
             stream.write_text("")
-        arguments = (words, str(cwd), [str(stream) for stream in self._streams], file_bytes)
+        streams, given = [str(stream) for stream in self._streams], dict(environment or {})
+        arguments = (words, str(cwd), streams, file_bytes, given)
         self._process = _SERVER.Process(target=_become, args=arguments)
         self._process.start()
 
@@ -83,6 +98,15 @@ class Running:
         """Process, and process group, of the command."""
         assert self._process.pid is not None
         return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the command has ended."""
+        return not self._process.is_alive()
+
+    def wait(self) -> None:
+        """Wait for the command to end, however it does."""
+        self._process.join(PATIENCE_S)
 
     def wait_for_work(self) -> None:
         """Wait until a line of --json says that pixels were computed."""
@@ -101,9 +125,9 @@ class Running:
         return Ended(self._process.exitcode, *(stream.read_text() for stream in self._streams))
 
 
-def begun(*words: str, cwd: Path) -> Running:
-    """Fork off ``gigafcn words...`` in ``cwd``."""
-    return Running(words, cwd, None)
+def begun(*words: str, cwd: Path, environment: Mapping[str, str] | None = None) -> Running:
+    """Fork off ``gigafcn words...`` in ``cwd``, with variables beside the server's own."""
+    return Running(words, cwd, None, environment)
 
 
 def gigafcn(*words: str, cwd: Path, file_bytes: int | None = None) -> Ended:
