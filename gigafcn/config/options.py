@@ -204,6 +204,10 @@ class PlanOptions(BaseModel):
     strict: Annotated[bool, switch(SLIDE)] = False
     """Fail where the slide cannot be read, instead of going on and listing the regions."""
 
+    full_hash: Annotated[bool, switch(SLIDE)] = False
+    """Note the sha256 of the whole slide with the map, and compare it when the run is gone on
+    with. If unset: OpenSlide's quick hash, or samples of large files."""
+
     dtype: Annotated[Literal["auto", "uint8", "float16", "float32"], flag(OUTPUT)] = "auto"
     """How scores are stored. auto: uint8 after sigmoid or softmax (255 means 1), else
     float32."""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from gigafcn.run.options import Options
 from gigafcn.run.tissue import tissue_identity
+from gigafcn.schedule.run_folder import FULL
+from gigafcn.slide.fingerprint import sha256_of
 
 if TYPE_CHECKING:
     from gigafcn.run.request import Request
@@ -24,6 +26,7 @@ NOT_OF_THE_MAP = frozenset(
         "crew",
         "deidentify_key",
         "device",
+        "full_hash",
         "memory",
         "profile",
         "sha256",
@@ -52,7 +55,14 @@ def fingerprint(request: Request) -> dict[str, Any]:
         "weights": model.weights_hash(),
         "layers": code,
         "tissue": tissue_identity(request.options),
+        FULL: _full_hash(request),
         **options,
     }
     plain: dict[str, Any] = json.loads(json.dumps(found, default=list))
     return plain
+
+
+def _full_hash(request: Request) -> str | None:
+    """SHA-256 of the whole slide, if it is asked for; what is in memory is hashed whole anyway."""
+    source = request.slide.source
+    return sha256_of(source) if request.options.full_hash and source is not None else None

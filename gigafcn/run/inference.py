@@ -112,6 +112,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     save_mpp: float | None = None,
     classes: Sequence[str] | None = None,
     strict: bool = False,
+    full_hash: bool = False,
     resume: bool | None = None,
     overwrite: bool = False,
     deidentify: bool = False,
@@ -226,6 +227,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         Fail where the slide cannot be read. Otherwise the run goes on: the model sees the
         background colour there, the map holds no values (status "failed"), and the regions are
         listed.
+    full_hash
+        Note the SHA-256 of the whole slide too, and compare it when the run is gone on with;
+        otherwise a slide is known by OpenSlide's quick hash, or by samples of its bytes.
     resume
         True refuses to begin anew. In any case an unfinished map of the same run is gone on with,
         and a finished one is left as it is.

@@ -71,6 +71,7 @@ class Options:
     patch: int | Pair | None = None
     output_stride: int | None = None
     verify: bool = True
+    full_hash: bool = False
     deidentify: bool = False
     deidentify_key: str | Path | None = None
     crew: Crew | None = None

@@ -27,6 +27,10 @@ FORMAT = 3
 """Raised when a later version could not go on with what an earlier one left."""
 
 
+FULL = "slide_sha256"
+"""Name in a fingerprint of the whole slide's hash, which is compared if both runs have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """A piece of work that is done: a tile, or a shard of a coarser level."""
@@ -192,6 +196,8 @@ def refuse_another(begun: Mapping[str, Any], asked: Mapping[str, Any], map_path:
     """
     before = begun["fingerprint"]
     names = [n for n in {**before, **asked} if before.get(n) != asked.get(n)]
+    if before.get(FULL) is None or asked.get(FULL) is None:
+        names = [n for n in names if n != FULL]
     if not names:
         return
     shown = "; ".join(f"{n} was {before.get(n)!r}, now {asked.get(n)!r}" for n in names[:3])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from gigafcn.storage.url_path import size_of
+from gigafcn.storage.url_path import place_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ WHOLE_BYTES = 64 << 20
 """Largest file that is hashed whole."""
 
 _END_BYTES = 1 << 20
+_READ_BYTES = 1 << 22
 _BLOCKS, _BLOCK_BYTES = 256, 16 << 10
 
 
@@ -33,6 +34,31 @@ def hash_file(path: Path) -> str:
             file.seek(offset)
             digest.update(file.read(count))
     return f"sha256:{digest.hexdigest()}"
+
+
+def sha256_of(source: str) -> str:
+    """SHA-256 of every byte of a slide: of a file, or of all files of a folder with their names.
+
+    The companion folder of an MRXS slide is part of it.
+    """
+    place = place_of(source)
+    companion = place.with_suffix("")
+    digest = hashlib.sha256()
+    if place.is_file() and not (place.suffix.lower() == ".mrxs" and companion.is_dir()):
+        _add(digest, place)
+    else:
+        top = companion if place.is_file() else place
+        files = [*([place] if place.is_file() else []), *(f for f in top.rglob("*") if f.is_file())]
+        for file in sorted(files, key=str):
+            digest.update(str(file).removeprefix(str(top)).encode() + b"\0")
+            _add(digest, file)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, path: Path) -> None:
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
 
 
 def _parts(size: int) -> Iterator[tuple[int, int]]:

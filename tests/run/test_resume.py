@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tifffile
 
 import gigafcn
 from gigafcn.errors import UsageError
@@ -162,3 +164,22 @@ def test_a_killed_driver_loses_no_tile_that_was_stored(
         found = len(RunFolder(path).receipts())
     assert mapped(path).summary["tiles_found"] >= found
     assert objects(path) == undisturbed
+
+
+def test_a_full_hash_is_noted_and_compared_when_both_runs_have_one(tmp_path: Path) -> None:
+    slide, path = tmp_path / "slide.tif", tmp_path / "m.zarr"
+    tifffile.imwrite(slide, small_image(300, 310, top=256), photometric="rgb")
+    net = random_numbers(Skip())
+
+    def mapped_again(**options: Any) -> gigafcn.Result:
+        return gigafcn.infer(slide, net, path, verify=False, **options)
+
+    mapped_again(full_hash=True)
+    said = gigafcn.open_map(path).provenance["fingerprint"]["slide_sha256"]
+    assert said == hashlib.sha256(slide.read_bytes()).hexdigest()
+    assert mapped_again().summary["finished_before"]
+    assert mapped_again(full_hash=True).summary["finished_before"]
+    with slide.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UsageError, match=r"slide(_sha256)? was"):
+        mapped_again(full_hash=True)
