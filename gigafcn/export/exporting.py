@@ -14,6 +14,7 @@ from gigafcn.export.ome_tiff import OmeTiffOptions, write_ome_tiff
 from gigafcn.export.places import check_target, default_target, written_whole
 from gigafcn.export.table import TableOptions, write_csv, write_json
 from gigafcn.output.opening import StoredMap, open_map
+from gigafcn.storage.url_path import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,8 @@ def export_map(
     """
     if to not in _OPTIONS:
         raise UsageError(f"a map cannot be exported to {to!r}; choose one of {', '.join(FORMATS)}")
+    if output is not None and is_url(output):
+        raise UsageError(f"output {output}: exports are written to a disk; name a file")
     chosen = _chosen(to, options)
     stored = open_map(path)
     target = _target(stored, to, chosen) if output is None else Path(output)

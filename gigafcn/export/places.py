@@ -12,6 +12,7 @@ import json
 import os
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
@@ -19,10 +20,10 @@ from PIL import Image
 from tifffile import TiffFile
 
 from gigafcn.errors import GigafcnError, StorageError, UsageError
+from gigafcn.storage.url_path import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gigafcn.output.opening import StoredMap
 
@@ -59,7 +60,7 @@ def identity(stored: StoredMap) -> UUID:
 
 
 def default_target(map_path: Path, to: str, part: str = "") -> Path:
-    """Path beside a map.
+    """Path beside a map; of a map in a bucket, in the working directory.
 
     Examples
     --------
@@ -71,7 +72,8 @@ def default_target(map_path: Path, to: str, part: str = "") -> Path:
     """
     stem = map_path.name.removesuffix(".zarr")
     safe = "".join(c if c.isalnum() or c in "-+ " else "_" for c in part)
-    return map_path.with_name(f"{stem}{f'.{safe}' if safe else ''}{SUFFIXES[to]}")
+    name = f"{stem}{f'.{safe}' if safe else ''}{SUFFIXES[to]}"
+    return Path(name) if is_url(map_path) else map_path.with_name(name)
 
 
 def check_target(target: Path, map_path: Path, to: str, *, overwrite: bool) -> None:

@@ -23,6 +23,7 @@ from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.progress import Progress, ProgressCallback
 from gigafcn.schedule.deaths import refuse_hopeless, tried_alone
 from gigafcn.schedule.inbox import Inbox, Stopped
+from gigafcn.schedule.reviving import Reviver
 from gigafcn.schedule.run_folder import level_piece
 from gigafcn.schedule.stopping import StopRequest
 from gigafcn.schedule.worker import PROGRESS_TOPIC, close_run, pyramid_task, tile_task
@@ -305,12 +306,13 @@ def _windowed(
     """
     waiting = deque(calls)
     keys: dict[Future[Any], Any] = {}
-    looked = float("-inf")
+    looked, reviver = float("-inf"), Reviver(client)
     while waiting or keys:
         if stopping(idle=not keys):
             waiting.clear()
         if time.monotonic() - looked >= WORKERS_EVERY_S:
             looked, meter.workers = time.monotonic(), _count_workers(client)
+            reviver.look(meter.tiles_done)
         while waiting and len(keys) < IN_FLIGHT_PER_WORKER * max(1, meter.workers):
             key, function, arguments = waiting.popleft()
             future = client.submit(function, *arguments, pure=False)
