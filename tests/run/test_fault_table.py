@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.faults import campaigns
-from benchmarks.faults.page import page
 from benchmarks.faults.setting import Setting, setting
 
 if TYPE_CHECKING:
@@ -82,12 +81,3 @@ def test_damaged_objects_are_found_and_repaired_alone(at: Setting, whole: str) -
     found = campaigns.shards_damaged(at, whole, count=8)
     assert (found["found"], found["found_wrongly"], found["written_outside_of_them"]) == (8, 0, 0)
     assert found["byte_identical_after_repair"]
-
-
-def test_the_page_has_a_row_for_each() -> None:
-    import json
-
-    from benchmarks.faults.page import PAGE, RESULTS
-
-    record = json.loads(RESULTS.read_text(encoding="utf-8"))
-    assert PAGE.read_text(encoding="utf-8") == page(record)
