@@ -39,49 +39,70 @@ def page(record: dict[str, Any]) -> str:
 
 
 def _rows(rows: dict[str, Any]) -> list[tuple[str, str]]:
-    work, driver, term = rows["workers"], rows["drivers"], rows["terminated"]
-    disk, harm, store = rows["disk"], rows["damage"], rows["store"]
-    failed = ", ".join(f"{n} x {kind}" for kind, n in sorted(store["failed_requests"].items()))
     return [
-        (
-            f"{work['kills']} times, every {work['seconds_between_kills']} s (median), one of "
-            f"{work['workers']} worker processes killed (SIGKILL); {work['tiles']} tiles",
-            f"{work['lost']} lost, {work['failed']} failed, {_same(work['byte_identical'])}",
-        ),
-        (
-            f"{driver['kills']} times the command itself killed (SIGKILL) and repeated; "
-            f"{driver['tiles']} tiles",
-            f"{driver['lost']} lost, {_same(driver['byte_identical'])}; "
-            f"{driver['begun_and_computed_again']} tiles were under way and computed again (at "
-            f"most {driver['allowed']} could be), {driver['stored_and_computed_again']} that were "
-            f"stored",
-        ),
-        (
-            f"{term['signals']} times SIGTERM, and the command repeated; {term['tiles']} tiles",
-            f"exit code 75 {term['ended_with_75']} times, after {term['seconds_to_end']} s "
-            f"(median); {term['lost']} lost, {term['begun_and_computed_again']} computed again, "
-            f"{_same(term['byte_identical'])}",
-        ),
-        (
-            f"disk full at {disk['points']} points, then enlarged and the command repeated; "
-            f"{disk['tiles']} tiles",
-            f"{disk['told_what_is_needed']} times told what the map needs, {disk['torn_objects']} "
-            f"torn objects, {disk['finished_byte_identical']} times finished and identical",
-        ),
-        (
-            f"{harm['damaged']} of {harm['objects']} objects of a finished map cut short or one "
-            f"bit flipped; `gigafcn check --repair`",
-            f"{harm['found']} found, {harm['found_wrongly']} besides; "
-            f"{harm['tiles_of_the_damage']} tiles or coarser shards computed again, "
-            f"{harm['written_outside_of_them']} objects of others touched; "
-            f"{_same(harm['byte_identical_after_repair'])}",
-        ),
-        (
-            f"a map into a bucket whose store fails {sum(store['failed_requests'].values())} of "
-            f"{store['requests']} requests ({failed})",
-            f"{store['lost']} lost, {_same(store['byte_identical'])}",
-        ),
+        _workers(rows["workers"]),
+        _drivers(rows["drivers"]),
+        _terminated(rows["terminated"]),
+        _disk(rows["disk"]),
+        _damage(rows["damage"]),
+        _store(rows["store"]),
     ]
+
+
+def _workers(row: dict[str, Any]) -> tuple[str, str]:
+    return (
+        f"{row['kills']} times, every {row['seconds_between_kills']} s (median), one of "
+        f"{row['workers']} worker processes killed (SIGKILL); {row['tiles']} tiles",
+        f"{row['lost']} lost, {row['failed']} failed, {_same(row['byte_identical'])}",
+    )
+
+
+def _drivers(row: dict[str, Any]) -> tuple[str, str]:
+    return (
+        f"{row['kills']} times the command itself killed (SIGKILL) and repeated; "
+        f"{row['tiles']} tiles",
+        f"{row['lost']} lost, {_same(row['byte_identical'])}; "
+        f"{row['begun_and_computed_again']} tiles were under way and computed again (at "
+        f"most {row['allowed']} could be), {row['stored_and_computed_again']} that were stored",
+    )
+
+
+def _terminated(row: dict[str, Any]) -> tuple[str, str]:
+    return (
+        f"{row['signals']} times SIGTERM, and the command repeated; {row['tiles']} tiles",
+        f"exit code 75 {row['ended_with_75']} times, after {row['seconds_to_end']} s "
+        f"(median); {row['lost']} lost, {row['begun_and_computed_again']} computed again, "
+        f"{_same(row['byte_identical'])}",
+    )
+
+
+def _disk(row: dict[str, Any]) -> tuple[str, str]:
+    return (
+        f"disk full at {row['points']} points, then enlarged and the command repeated; "
+        f"{row['tiles']} tiles",
+        f"{row['told_what_is_needed']} times told what the map needs, {row['torn_objects']} "
+        f"torn objects, {row['finished_byte_identical']} times finished and identical",
+    )
+
+
+def _damage(row: dict[str, Any]) -> tuple[str, str]:
+    return (
+        f"{row['damaged']} of {row['objects']} objects of a finished map cut short or one bit "
+        f"flipped; `gigafcn check --repair`",
+        f"{row['found']} found, {row['found_wrongly']} besides; "
+        f"{row['tiles_of_the_damage']} tiles or coarser shards computed again, "
+        f"{row['written_outside_of_them']} objects of others touched; "
+        f"{_same(row['byte_identical_after_repair'])}",
+    )
+
+
+def _store(row: dict[str, Any]) -> tuple[str, str]:
+    failed = ", ".join(f"{n} x {kind}" for kind, n in sorted(row["failed_requests"].items()))
+    return (
+        f"a map into a bucket whose store fails {sum(row['failed_requests'].values())} of "
+        f"{row['requests']} requests ({failed}); {row['tiles']} tiles",
+        f"{row['lost']} lost, {_same(row['byte_identical'])}",
+    )
 
 
 def _same(identical: bool) -> str:
