@@ -184,3 +184,20 @@ def test_what_was_found_of_a_model_is_kept() -> None:
     first = known.footprint((3, None), find)  # type: ignore[arg-type] # any value is kept
     assert known.footprint((3, None), find) is first  # type: ignore[arg-type] # as before
     assert len(calls) == 1
+
+
+def test_a_mask_in_a_list_says_where_a_slide_has_tissue(folder: Path) -> None:
+    pixels = np.random.default_rng(3).integers(1, 256, (700, 1500, 3), np.uint8)
+    tifffile.imwrite(folder / "wide.tif", pixels, tile=(128, 128), photometric="rgb")
+    mask = np.zeros((70, 150), np.uint8)
+    mask[:, :40] = 255
+    tifffile.imwrite(folder / "wide mask.tif", mask)
+    (folder / "list.csv").write_text("slide,mask,mpp\nwide.tif,wide mask.tif,0.5\n")
+    for out, source in (("masked", "list.csv"), ("whole", "wide.tif")):
+        words = ("-o", out, "--save", "labels", "--save-mpp", "1", "--slide-mpp", "0.5")
+        ended = gigafcn("infer", source, *MODEL, *words, cwd=folder)
+        assert ended.code == 0, ended.err
+    masked, whole = (open_map(folder / out / "wide.zarr") for out in ("masked", "whole"))
+    assert masked.status.tolist() == [[1, 2, 2], [1, 2, 2]]  # computed, background
+    np.testing.assert_array_equal(masked.labels[0][:, :256], whole.labels[0][:, :256])
+    assert not np.asarray(masked.labels[0][:, 256:]).any()
