@@ -14,6 +14,7 @@ Sizes and weights only; pixels are the engine's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,10 @@ class ImageGrid:
     def pixel_bytes(self, item: int, channels: int) -> int:
         """Bytes of a px of the image while it waits to be computed; ``item`` per stored value."""
         return (4 if self.resampled else item) * channels
+
+    def decoded_bytes(self, rows: int, item: int, channels: int) -> int:
+        """Bytes per column of the image of so many ``rows`` of stored px."""
+        return ceil(rows * item * channels * self.stored[1] / self.shape[1])
 
     @property
     def described(self) -> str:

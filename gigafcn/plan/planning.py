@@ -13,6 +13,7 @@ from gigafcn.plan.memory import sweep_bytes
 from gigafcn.plan.saving import Saving, stored_shape
 from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import rounded_tile, tile_height, tile_units
+from gigafcn.slide.segments import CACHE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,9 +32,10 @@ STRIP_INPUT_PX = 128
 BLOCK_INPUT_PX = 1024
 """Width of a block in input px."""
 
-BASE_BYTES = 600 << 20
+BASE_BYTES = 700 << 20
 """What a process holds beside the sweep: torch, zarr and the slide library loaded, an exported
-model, the pyramid and the picture at the end. Measured: 480 to 550 MiB after export."""
+model, the pyramid and the picture at the end. Measured: 530 MiB after export, 605 to 690 MiB at
+the end, MONAI loaded."""
 
 STRIPS_HELD = 4
 """Strips of stored pixels in memory: read ahead, current, and one being decoded."""
@@ -76,6 +78,10 @@ class Demand:
 
     weights: int
     """Bytes of the model's weights."""
+
+    decoded: int = 0
+    """Bytes per column of input px of what the slide decodes at once and keeps; see
+    :func:`decoded_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +276,13 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
     strips = STRIPS_HELD * plan.rows[0].largest_new * plan.window.x.size * demand.stored_bytes
     high, wide = stored_shape((rows, columns), demand.saving.averaged)
     stored = ROWS_HELD * min(shard, high) * wide * demand.saving.bytes_per_px
-    return BASE_BYTES + 2 * demand.weights + sweep + strips + stored
+    decoded = decoded_bytes(demand.decoded, plan.window.x.size)
+    return BASE_BYTES + 2 * demand.weights + sweep + strips + decoded + stored
+
+
+def decoded_bytes(per_column: int, columns: int) -> int:
+    """Bytes of decoded segments that a slide keeps for a sweep over so many columns."""
+    return max(CACHE_BYTES, per_column * columns) if per_column else 0
 
 
 def waste(graph: ModelGraph, box: Box, tile: Pair) -> float:

@@ -18,6 +18,7 @@ from gigafcn.plan.planning import (
     ROWS_HELD,
     STRIPS_HELD,
     Layout,
+    decoded_bytes,
     fitting_layout,
     saved_chunk,
     saved_shard,
@@ -58,6 +59,9 @@ class WindowDemand:
 
     weights: int
     """Bytes of the model's weights."""
+
+    decoded: int
+    """Bytes per column of what the slide decodes at once and keeps."""
 
     forward: int
     """Bytes that a call of the module was measured to take."""
@@ -136,7 +140,8 @@ def window_bytes(demand: WindowDemand, tile: Pair, shard: int) -> int:
     # The overlap is copied when sums move up; normalising holds two more copies of a batch.
     sums = 2 * windows.cell[0] * columns * planes * max(4, demand.item)
     inputs = 4 * batch * max(4, demand.item)
-    return BASE_BYTES + 2 * demand.weights + demand.forward + stored + inputs + shards + sums
+    read = stored + decoded_bytes(demand.decoded, width)
+    return BASE_BYTES + 2 * demand.weights + demand.forward + read + inputs + shards + sums
 
 
 def window_waste(windows: Windows, box: Box, tile: Pair) -> float:

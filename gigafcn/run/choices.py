@@ -136,6 +136,12 @@ def memory(options: Options) -> int:
     return options.memory or int(available_memory() * MEMORY_SHARE)
 
 
+def decoded(slide: Slide, grid: ImageGrid) -> int:
+    """Bytes per column of the image of what the slide decodes at once."""
+    rows = slide.levels[grid.level].decoded_rows
+    return grid.decoded_bytes(rows, slide.dtype.itemsize, slide.channels)
+
+
 def map_part(
     slide: Slide,
     grid: ImageGrid,

@@ -189,6 +189,7 @@ def _sizes(slide: Slide, grid: ImageGrid, model: LoadedModel, options: Options) 
     return {
         "item": torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
         "stored_bytes": grid.pixel_bytes(slide.dtype.itemsize, slide.channels),
+        "decoded": choices.decoded(slide, grid),
         "weights": sum(p.numel() * p.element_size() for p in model.module.parameters()),
     }
 

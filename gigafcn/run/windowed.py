@@ -99,6 +99,7 @@ def windowed(
         item=torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
         channels=channels,
         stored_bytes=grid.pixel_bytes(slide.dtype.itemsize, slide.channels),
+        decoded=choices.decoded(slide, grid),
         weights=sum(p.numel() * p.element_size() for p in model.module.parameters()),
         forward=probe.memory,
     )

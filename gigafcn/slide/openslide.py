@@ -136,7 +136,6 @@ class OpenSlideSlide:
         properties = handle.properties
         shapes = [(height, width) for width, height in handle.level_dimensions]
         _check_tiles(str(self._path), properties, len(shapes))
-        self.levels = tuple(Level(shape, downsample_of(shapes[0], shape)) for shape in shapes)
         self.channels = 3
         self.channel_names = default_channel_names(3)
         self.dtype = np.dtype(np.uint8)
@@ -151,6 +150,10 @@ class OpenSlideSlide:
                 properties, level, regular=scale.is_integer() and vendor not in _FRACTIONAL_VENDORS
             )
             for level, scale in enumerate(self._scales)
+        )
+        self.levels = tuple(
+            Level(shape, downsample_of(shapes[0], shape), grid.block[0])
+            for shape, grid in zip(shapes, self._grids, strict=True)
         )
         bounds = bounds_from([properties.get(name) for name in _BOUNDS])
         if bounds is not None:

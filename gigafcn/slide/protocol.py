@@ -42,6 +42,9 @@ class Level:
     downsample: tuple[float, float]
     """Level-0 px per px of this level, (y, x)."""
 
+    decoded_rows: int = 0
+    """Rows that are decoded at once, and kept while a sweep passes; 0 if rows are read singly."""
+
     def __post_init__(self) -> None:
         """Refuse empty levels and downsamples below one pixel."""
         if min(self.shape) < 1 or min(self.downsample) <= 0:

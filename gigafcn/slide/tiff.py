@@ -37,7 +37,7 @@ from gigafcn.slide.tiff_series import (
 from gigafcn.storage.url_path import place_of, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from tifffile import TiffPageSeries
@@ -82,13 +82,14 @@ class TiffSlide:
         geo = self.traits.geo
         self.mpp = tiff_mpp(tif, series) if geo is None else geo.px_um
         self.channel_names = tiff_channel_names(tif, series, self.channels)
-        levels, self._planes = [Level(base, (1.0, 1.0))], [planes]
+        levels, self._planes = [Level(base, (1.0, 1.0), _decoded_rows(planes))], [planes]
         for coarser in coarser_series(tif, series):
             shape = image_shape(coarser)
             if not self._is_level(coarser, levels[-1].shape, series):
                 continue
-            levels.append(Level(shape, downsample_of(base, shape)))
             self._planes.append(planes_of(coarser, chosen, str(self.source)))
+            rows = _decoded_rows(self._planes[-1])
+            levels.append(Level(shape, downsample_of(base, shape), rows))
         self.levels = tuple(levels)
 
     def _is_level(
@@ -205,3 +206,8 @@ def _rows_of_segments(box: Box, plane: Plane) -> list[Box]:
         box._replace(y0=max(box.y0, row * height), y1=min(box.y1, (row + 1) * height))
         for row in meeting(box.y, height)
     ]
+
+
+def _decoded_rows(planes: Iterable[Plane]) -> int:
+    """Rows of the tallest segments that one read decodes."""
+    return max(plane.decoded_rows for plane in planes)

@@ -123,6 +123,11 @@ class RawPlane:
         """Whether a file of so many bytes holds a row."""
         return size >= self.offset + self.shape[1] * self._pixel_bytes
 
+    @property
+    def decoded_rows(self) -> int:
+        """See :class:`gigafcn.slide.protocol.Level`."""
+        return 0
+
     def row_bytes(self, box: Box) -> int:
         """Bytes of cache that a sweep over ``box`` needs: none, rows are read as they are."""
         return 0
@@ -205,6 +210,11 @@ class SegmentPlane:
     def segment_bytes(self) -> int:
         """Decoded bytes of one segment."""
         return math.prod(self.segment) * self.samples * self.dtype.itemsize
+
+    @property
+    def decoded_rows(self) -> int:
+        """See :class:`gigafcn.slide.protocol.Level`."""
+        return self.segment[0]
 
     def row_bytes(self, box: Box) -> int:
         """Decoded bytes of one row of segments under ``box``."""

@@ -333,10 +333,10 @@ def _levels(arrays: list[Array], axes: Axes, image: Multiscale | None) -> tuple[
     shapes = [(int(array.shape[axes.y]), int(array.shape[axes.x])) for array in arrays]
     scales = [None] * len(arrays) if image is None else list(image.scales)
     levels = []
-    for shape, scale in zip(shapes, scales, strict=True):
+    for array, shape, scale in zip(arrays, shapes, scales, strict=True):
         downsample = downsample_of(shapes[0], shape)
         base = scales[0]
         if scale is not None and base is not None and min(base[axes.y], base[axes.x]) > 0:
             downsample = (scale[axes.y] / base[axes.y], scale[axes.x] / base[axes.x])
-        levels.append(Level(shape, downsample))
+        levels.append(Level(shape, downsample, int(array.chunks[axes.y])))
     return tuple(levels)
