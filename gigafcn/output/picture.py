@@ -361,7 +361,9 @@ def _draw_slide(
         draw_scale_bar(axes, thumbnail.mpp[1] / scale, size)
     if len(outline):
         placed = (outline - (box.x0, box.y0)) * scale - 0.5
-        axes.add_collection(LineCollection(list(placed), colors=_INK, linewidths=0.9))
+        axes.add_collection(
+            LineCollection(list(placed), colors=_INK, linewidths=0.9, capstyle="projecting")
+        )
     seen = map_box.intersect(box)
     if seen != box:
         y, x = (seen.y0 - box.y0) * scale, (seen.x0 - box.x0) * scale

@@ -11,7 +11,7 @@ from gigafcn.output.spec import MapSpec
 from gigafcn.plan.map_geometry import MapGeometry
 from gigafcn.plan.saving import stored_shape
 from gigafcn.plan.tiles import tiles
-from gigafcn.plan.tissue import Tissue, tissue_boxes
+from gigafcn.plan.tissue import Tissue
 from gigafcn.plan.windows import Windows
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ class RunPlan:
         chunks = self.chunks(tile)
         y, x = (self.spec.chunk * n for n in self.averaged)
         found = []
-        for box in tissue_boxes(self.tissue.cells()[chunks.relative_to(_ORIGIN)]):
-            place = box.shift(chunks.y0, chunks.x0)
+        for place in self.tissue.boxes(chunks):
             part = Box(place.y0 * y, place.x0 * x, place.y1 * y, place.x1 * x)
             found.append(part.shift(self.box.y0, self.box.x0).intersect(tile))
         return found

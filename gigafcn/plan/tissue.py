@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MARGIN_CHUNKS = 2
-"""What a box costs around it, both sides together: about the halo of a common network."""
+LEAST_MARGIN = 0.25
+"""What a box costs beside its halo, in chunks on each axis: it has to be begun."""
+
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,11 @@ class Tissue:
     packed: str
     """One bit per chunk, row by row, compressed, in base64."""
 
+    margin: Pair = (0.0, 0.0)
+    """Chunks (y, x) that are computed around a box, both sides together: the model's halo."""
+
     @classmethod
-    def of(cls, cells: NDArray[np.bool_]) -> Tissue:
+    def of(cls, cells: NDArray[np.bool_], margin: Pair = (0.0, 0.0)) -> Tissue:
         """From one truth value per chunk (y, x).
 
         Examples
@@ -47,7 +52,7 @@ class Tissue:
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
         """
         packed = zlib.compress(np.packbits(cells).tobytes(), 9)
-        return cls((cells.shape[0], cells.shape[1]), base64.b64encode(packed).decode())
+        return cls((cells.shape[0], cells.shape[1]), base64.b64encode(packed).decode(), margin)
 
     def cells(self) -> NDArray[np.bool_]:
         """One truth value per chunk (y, x); not to be written to."""
@@ -58,14 +63,21 @@ class Tissue:
         """Of the chunks, 0 to 1."""
         return float(self.cells().mean())
 
+    def boxes(self, part: Box) -> list[Box]:
+        """Boxes, in chunks, that hold all tissue of a part of the map."""
+        return _boxes(self, part)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"shape": list(self.shape), "packed": self.packed}
+        return {
+            "shape": list(self.shape), "packed": self.packed, "margin": list(self.margin),
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Tissue:
         """Inverse of :meth:`to_json`."""
-        return cls((data["shape"][0], data["shape"][1]), data["packed"])
+        (y, x), (down, across) = data["shape"], data["margin"]
+        return cls((y, x), data["packed"], (down, across))
 
 
 @lru_cache(maxsize=4)
@@ -77,7 +89,13 @@ def _cells(tissue: Tissue) -> NDArray[np.bool_]:
     return cells
 
 
-def tissue_boxes(cells: NDArray[np.bool_]) -> list[Box]:
+@lru_cache(maxsize=4096)
+def _boxes(tissue: Tissue, part: Box) -> list[Box]:
+    cells = tissue.cells()[part.y0 : part.y1, part.x0 : part.x1]
+    return [box.shift(part.y0, part.x0) for box in tissue_boxes(cells, tissue.margin)]
+
+
+def tissue_boxes(cells: NDArray[np.bool_], margin: Pair = (0.0, 0.0)) -> list[Box]:
     """Boxes, in chunks, that hold all tissue of a part of a map, from top to bottom.
 
     Examples
@@ -93,27 +111,28 @@ def tissue_boxes(cells: NDArray[np.bool_]) -> list[Box]:
     found, waiting = [], [hull]
     while waiting:
         box = waiting.pop()
-        halves = _cut(cells, box)
+        halves = _cut(cells, box, margin)
         waiting += halves
         if not halves:
             found.append(box)
     return sorted(found)
 
 
-def _cut(cells: NDArray[np.bool_], box: Box) -> list[Box]:
+def _cut(cells: NDArray[np.bool_], box: Box, margin: Pair) -> list[Box]:
     """The two hulls into which cutting a box saves most; none if it saves nothing."""
-    best: tuple[int, list[Box]] = (_cost(box), [])
+
+    def cost(box: Box) -> float:
+        sides = [span.size + m + LEAST_MARGIN for span, m in zip(box.spans, margin, strict=True)]
+        return 0.0 if box.is_empty else sides[0] * sides[1]
+
+    best: tuple[float, list[Box]] = (cost(box), [])
     for y in range(box.y0 + 1, box.y1):
         halves = [_hull(cells, box._replace(y1=y)), _hull(cells, box._replace(y0=y))]
-        best = min(best, (sum(map(_cost, halves)), halves), key=lambda found: found[0])
+        best = min(best, (sum(map(cost, halves)), halves), key=lambda found: found[0])
     for x in range(box.x0 + 1, box.x1):
         halves = [_hull(cells, box._replace(x1=x)), _hull(cells, box._replace(x0=x))]
-        best = min(best, (sum(map(_cost, halves)), halves), key=lambda found: found[0])
+        best = min(best, (sum(map(cost, halves)), halves), key=lambda found: found[0])
     return best[1]
-
-
-def _cost(box: Box) -> int:
-    return (box.y.size + MARGIN_CHUNKS) * (box.x.size + MARGIN_CHUNKS)
 
 
 def _hull(cells: NDArray[np.bool_], box: Box) -> Box:

@@ -297,7 +297,7 @@ def _plan(
         output=choices.output(model, options),
         averaged=demand.saving.averaged,
     )
-    return with_tissue(plan, slide, options)
+    return with_tissue(plan, slide, options, demand)
 
 
 def _used(footprint: Footprint) -> Pair:

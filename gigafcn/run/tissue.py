@@ -16,7 +16,8 @@ import numpy as np
 import shapely
 
 from gigafcn.errors import SlideError, UsageError
-from gigafcn.geometry import Box
+from gigafcn.geometry import Box, Span
+from gigafcn.plan.planning import Demand
 from gigafcn.plan.tissue import Tissue
 from gigafcn.slide.annotations import read_polygons
 from gigafcn.slide.fingerprint import hash_file
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gigafcn.plan.run_plan import RunPlan
+    from gigafcn.plan.window_layout import WindowDemand
     from gigafcn.run.options import Options
     from gigafcn.slide.protocol import Slide
 
@@ -85,7 +87,9 @@ class Cells:
         return found.reshape(x0.shape)
 
 
-def with_tissue(plan: RunPlan, slide: Slide, options: Options) -> RunPlan:
+def with_tissue(
+    plan: RunPlan, slide: Slide, options: Options, demand: Demand | WindowDemand
+) -> RunPlan:
     """The plan with the chunks that are computed.
 
     Raises
@@ -108,7 +112,22 @@ def with_tissue(plan: RunPlan, slide: Slide, options: Options) -> RunPlan:
             raise UsageError(f"tissue {asked} marks nothing in the mapped part of {slide.name}")
         log.warning("%s shows nothing that looks like tissue, so all of it is background",
                     slide.name)  # fmt: skip
-    return replace(plan, tissue=Tissue.of(found))
+    return replace(plan, tissue=Tissue.of(found, _margin(plan, demand)))
+
+
+def _margin(plan: RunPlan, demand: Demand | WindowDemand) -> tuple[float, float]:
+    """Chunks (y, x) beside a box that the model sees, both sides together."""
+    sides = []
+    for axis in (0, 1):
+        stride = float(plan.geometry.stride[axis])
+        if isinstance(demand, Demand):
+            middle = plan.box.spans[axis].start + plan.box.spans[axis].size // 2
+            own = Span(middle, middle + plan.period[axis])
+            beyond = demand.graph.need(own, axis, clip=False).size - own.size * stride
+        else:
+            beyond = demand.windows.size[axis]
+        sides.append(max(0.0, beyond / (stride * plan.spec.chunk * plan.averaged[axis])))
+    return sides[0], sides[1]
 
 
 def tissue_identity(options: Options) -> str:
@@ -158,7 +177,7 @@ def _by_mask(slide: Slide, cells: Cells, path: Path) -> NDArray[np.bool_]:
     try:
         picture = open_slide(path)
     except SlideError as error:
-        raise UsageError(f"tissue mask {error}") from error
+        raise UsageError(f"tissue mask {error}; give a file, auto or none") from error
     try:
         height, width = picture.levels[0].shape
         full = slide.levels[0].shape
