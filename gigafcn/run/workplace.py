@@ -61,7 +61,8 @@ def arrived(site: Site, options: Options) -> Iterator[tuple[Place, Options]]:
         yield Place(replace(site, workers=workers)), replace(options, workers=workers)
         return
     with foreign_client(site) as client:
-        crew = foreign_crew(reports(client, gpus=options.device not in ("cpu", "mps")))
+        found = reports(client, gpus=options.device not in ("cpu", "mps"))
+        crew = foreign_crew(found, options.memory)
         yield Place(site, client), replace(options, workers=crew.count, crew=crew)
 
 

@@ -1,8 +1,8 @@
-"""Who computes a run: how many processes, and what may each of them use?
+"""Who computes a run on a foreign cluster: how many processes, and what may each of them use?
 
 A plan needs that before the first tile: tiles must fit the memory of one worker, and threads are
-part of the plan.  Workers that gigafcn starts share this machine evenly.  Those that somebody else
-started are asked; what would make maps differ, or workers die, is told in one line each.
+part of the plan.  Workers that gigafcn starts share this machine evenly; those that somebody else
+started are asked.  What would make maps differ, or workers die, is told in one line each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.errors import RunError
-from gigafcn.schedule.resources import available_memory, threads_per_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -49,16 +48,7 @@ class Crew:
     """Bytes that each may take, unless the user said."""
 
     gpus: int = 0
-    """Of the worker that has the fewest; only of a foreign cluster."""
-
-    foreign: bool = False
-    """Whether somebody else started them."""
-
-
-def local_crew(count: int) -> Crew:
-    """Processes on this machine, in equal parts."""
-    memory = int(available_memory() * MEMORY_SHARE) // count
-    return Crew(count, threads_per_worker(count), memory)
+    """Of the worker that has the fewest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +107,13 @@ def asked_of_workers(
     return off_the_loop
 
 
-def foreign_crew(reports: list[Report]) -> Crew:
+def foreign_crew(reports: list[Report], asked: int | None = None) -> Crew:
     """The least that any worker has, and warnings of what is not as it should be.
+
+    Parameters
+    ----------
+    asked
+        Bytes that the user lets each worker take.
 
     Raises
     ------
@@ -139,7 +134,14 @@ def foreign_crew(reports: list[Report]) -> Crew:
         _counted(len(reports), "worker"), _counted(len(hosts), "host"),
         _counted(threads, "thread"), memory / 2**30,
     )  # fmt: skip
-    return Crew(len(reports), threads, memory, gpus, foreign=True)
+    limit = min((report.limit for report in reports if report.limit), default=0)
+    if asked is not None and 0 < limit < asked:
+        log.warning(
+            "memory %.1f GiB is more than Dask lets a worker take, %.1f GiB; start workers with "
+            "a higher --memory-limit",
+            asked / 2**30, limit / 2**30,
+        )  # fmt: skip
+    return Crew(len(reports), threads, memory, gpus)
 
 
 def _memory(report: Report, hosts: Mapping[str, int]) -> int:

@@ -55,6 +55,12 @@ def test_what_is_odd_is_told_in_one_line(
     assert "\n" not in record.getMessage()
 
 
+def test_more_memory_than_dask_allows_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        foreign_crew([GOOD], 9 * GIB)
+    assert "9.0 GiB is more than Dask lets a worker take, 8.0 GiB" in caplog.text
+
+
 def test_a_worker_without_gigafcn_or_with_another_version_is_refused() -> None:
     with pytest.raises(RunError, match=r"no gigafcn on worker tcp://a:1 \(a\): install"):
         foreign_crew([GOOD, replace(GOOD, versions=HERE | {"gigafcn": None})])
