@@ -8,6 +8,7 @@ so that ``gigafcn --help`` does not wait for torch.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -41,6 +42,7 @@ from gigafcn.cli.verify import verify
 from gigafcn.cli.view import view
 from gigafcn.config.reading import first_problem
 from gigafcn.errors import GigafcnError
+from gigafcn.schedule.resources import waiting_policy
 
 USAGE, FAILED, INTERRUPTED = 2, 5, 130
 
@@ -109,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.update(waiting_policy(os.environ))  # before a command loads torch
 
     def run() -> object:
         return build_app()(

@@ -8,6 +8,7 @@ them each.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 from gigafcn.errors import RunError, UsageError
 from gigafcn.schedule.deaths import DEATHS
 from gigafcn.schedule.quiet import quiet
+from gigafcn.schedule.resources import waiting_policy
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -51,9 +53,8 @@ class Equipment:
 
     def environment(self, worker: int) -> dict[str, str]:
         """Variables of one worker's process."""
-        if not self.gpus:
-            return {}
-        return {"CUDA_VISIBLE_DEVICES": self.gpus[worker % len(self.gpus)]}
+        gpus = {"CUDA_VISIBLE_DEVICES": self.gpus[worker % len(self.gpus)]} if self.gpus else {}
+        return waiting_policy(os.environ) | gpus
 
 
 def visible_gpus(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -116,8 +116,8 @@ def test_more_workers_than_gpus_share_them() -> None:
     assert found == ["0", "1", "0", "1"]
 
 
-def test_without_a_choice_of_gpus_the_environment_is_left_alone() -> None:
-    assert Equipment().environment(0) == {}
+def test_without_a_choice_of_gpus_none_is_named() -> None:
+    assert "CUDA_VISIBLE_DEVICES" not in Equipment().environment(0)
 
 
 def test_the_dashboard_is_for_this_machine_only(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gigafcn.schedule.resources import available_cpus, available_memory, threads_per_worker
+from gigafcn.schedule.resources import (
+    available_cpus,
+    available_memory,
+    threads_per_worker,
+    waiting_policy,
+)
 
 MIB = 1 << 20
 GROUPS = Path("/sys/fs/cgroup/memory")
@@ -103,6 +108,22 @@ def test_threads_are_shared_among_workers(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert threads_per_worker(1) == available_cpus()
     assert threads_per_worker(1000) == 1
+
+
+def test_waiting_threads_give_their_processor_away_unless_the_user_chose() -> None:
+    assert waiting_policy({}) == {"OMP_WAIT_POLICY": "PASSIVE"}
+    for chosen in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        assert waiting_policy({chosen: "1"}) == {}
+
+
+def test_the_program_says_so_before_it_loads_torch() -> None:
+    code = (
+        "import os, sys; from gigafcn.cli import main; main(['--version']); "
+        "print(int('torch' not in sys.modules and os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=clean)
+    assert done.stdout.split()[-1] == b"1"
 
 
 @pytest.mark.skipif(
