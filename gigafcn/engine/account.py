@@ -56,10 +56,15 @@ class Account:
         )
         if reading.marks is None:
             return
+        (y, tops), (x, lefts) = _runs(rows), _runs(columns)
+        if not (len(tops) and len(lefts)):
+            return
+        own = reading.marks[y, x]
         for mark in (Mark.GAP, Mark.NO_DATA, Mark.FAILED):
-            y, x = np.nonzero(reading.marks == mark)
-            own = (rows[y] >= 0) & (columns[x] >= 0)
-            np.add.at(self._marked[mark], (rows[y[own]], columns[x[own]]), 1)
+            bands = np.split(own == mark, tops[1:])
+            counts = np.stack([np.count_nonzero(band, axis=0) for band in bands])
+            counts = np.add.reduceat(counts, lefts, axis=1)
+            self._marked[mark][np.ix_(rows[y][tops], columns[x][lefts])] += counts
 
     def _chunks(self, span: Span, axis: int) -> NDArray[np.int64]:
         """Chunk of the tile in whose cell each position of the padded image lies; -1 if in none."""
@@ -92,3 +97,12 @@ class Account:
         """Px of the tile's own part of the image by mark, of marks that occurred."""
         totals = {mark.name.lower(): int(self._marked[mark].sum()) for mark in Mark}
         return {name: count for name, count in totals.items() if count}
+
+
+def _runs(chunks: NDArray[np.int64]) -> tuple[slice, NDArray[np.int64]]:
+    """Where chunks of the tile begin and end along an axis, and where each begins within that."""
+    inside = np.flatnonzero(chunks >= 0)
+    if not len(inside):
+        return slice(0, 0), inside
+    own = slice(int(inside[0]), int(inside[-1]) + 1)
+    return own, np.flatnonzero(np.diff(chunks[own], prepend=-1))
