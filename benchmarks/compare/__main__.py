@@ -110,6 +110,12 @@ def _options() -> argparse.Namespace:
         default=150,
         help="no further round of a row at one size that would take it beyond this",
     )
+    parser.add_argument(
+        "--variant-seconds",
+        type=float,
+        default=40,
+        help="the same for rows of which another tells most, such as MONAI's gaussian weights",
+    )
     options = parser.parse_args()
     if options.trial:
         options.sizes, options.rounds, options.reference_px = [TRIAL_PX], 1, TRIAL_PX
@@ -150,7 +156,9 @@ def main() -> None:
     places = Places(options.cache, options.threads, options.limit)
     places.work.mkdir(parents=True, exist_ok=True)
     search_px = None if options.trial else options.search_px
-    extent = Extent(options.sizes, options.rounds, options.row_seconds, search_px)
+    extent = Extent(
+        options.sizes, options.rounds, options.row_seconds, options.variant_seconds, search_px
+    )
     began = time.perf_counter()
     for network in options.networks:
         compare(network, places, results, extent, options)

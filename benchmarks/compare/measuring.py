@@ -41,6 +41,9 @@ class Extent:
     row_seconds: float
     """No further round of a row begins that would take it beyond this, at one size."""
 
+    variant_seconds: float
+    """The same for rows of which another tells most."""
+
     search_px: int | None = SEARCH_PX
     """Side of the image that settings are tried on; None takes the first of each row."""
 
@@ -102,7 +105,7 @@ def speed(session: Session, results: Results, extent: Extent) -> None:
                 key = {"network": session.network, "size": size, "row": row.name}
                 done = results.found("runs", **key)
                 failed = results.found("failed", network=session.network, row=row.name)
-                if len(done) > number or failed or _too_long(done, extent):
+                if len(done) > number or failed or _too_long(row, done, extent):
                     continue
                 try:
                     line = _timed(session, results, row, size)
@@ -113,12 +116,13 @@ def speed(session: Session, results: Results, extent: Extent) -> None:
                 _say(session, row, size, number, line)
 
 
-def _too_long(done: list[dict[str, Any]], extent: Extent) -> bool:
+def _too_long(row: Row, done: list[dict[str, Any]], extent: Extent) -> bool:
     """Whether one more round would take a row beyond its time."""
     if not done:
         return False
     took: list[float] = [run["seconds"] for run in done]
-    return sum(took) + took[-1] > extent.row_seconds
+    allowed = extent.variant_seconds if row.variant else extent.row_seconds
+    return sum(took) + took[-1] > allowed
 
 
 def _timed(session: Session, results: Results, row: Row, size: int) -> dict[str, Any]:

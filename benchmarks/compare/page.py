@@ -240,7 +240,7 @@ def _dense(dense: Results) -> str:
     times = [row["times"] for row in rows]
     seconds = {
         key: statistics.median(row[f"{key}_seconds"] for row in rows)
-        for key in ("dense", "patches")
+        for key in ("dense", "dense_compute", "patches")
     }
     return "\n".join(
         [
@@ -248,8 +248,10 @@ def _dense(dense: Results) -> str:
             "",
             f"VGG-16 on {dense['size_px']} x {dense['size_px']} px, patches of 224 px every 32 px: "
             f"{cells[0]} x {cells[1]} answers. gigafcn's dense map took "
-            f"{seconds['dense']:.0f} s from file to Zarr, the patches {seconds['patches']:.0f} s "
-            f"in preloaded batches of {dense['batch']} without reading or writing ({_on(dense)}; "
+            f"{seconds['dense']:.0f} s from file to Zarr, {seconds['dense_compute']:.0f} s of them "
+            f"for computing and storing, the rest once per model or run; the patches took "
+            f"{seconds['patches']:.0f} s in preloaded batches of {dense['batch']} "
+            f"without reading or writing ({_on(dense)}; "
             f"{dense['patches_timed']} of them were timed per round): {_range(times)} times as "
             "fast. VGG pads its convolutions, so the two maps are not equal. By "
             "`python -m benchmarks.dense_vgg`.",

@@ -51,6 +51,9 @@ class Row:
     same_memory: bool = False
     """Gets the memory that gigafcn's exact run took as the setting ``memory``."""
 
+    variant: bool = False
+    """Whether another row tells most of it already, so that its long runs are not repeated."""
+
     differences: bool = True
     """Whether its map can be compared with the whole run."""
 
@@ -75,7 +78,7 @@ def segmentation_rows(memory: int) -> tuple[Row, ...]:
         Row(EXACT, "**gigafcn, exact, fp32**", "gigafcn_infer", settings={"memory": memory}),
         Row(
             "exact bf16", "gigafcn, exact, bf16", "gigafcn_infer",
-            settings={"memory": memory, "precision": "bf16"},
+            settings={"memory": memory, "precision": "bf16"}, variant=True,
         ),
         Row(
             "windows", "exact windows, recomputed", "exact_windows",
@@ -96,12 +99,12 @@ def _monai_rows(memory: int) -> tuple[Row, ...]:
         Row(
             "MONAI gaussian", "MONAI, gaussian", "monai_windows", "monai",
             settings=_MONAI | {"weights": "gaussian"},
-            like=MONAI, taken=("channels_last", "batch"),
+            like=MONAI, taken=("channels_last", "batch"), variant=True,
         ),
         Row(
             "MONAI buffered", "MONAI, constant, buffered", "monai_windows", "monai",
             settings=_MONAI | {"weights": "constant", "batch": 1},
-            search={"buffer_steps": (1, 4)}, like=MONAI, taken=("channels_last",),
+            search={"buffer_steps": (1, 4)}, like=MONAI, taken=("channels_last",), variant=True,
         ),
         Row(
             BLEND, "gigafcn, blend as MONAI", "gigafcn_infer",
@@ -109,7 +112,7 @@ def _monai_rows(memory: int) -> tuple[Row, ...]:
                 "memory": memory, "mode": "blend", "window": WINDOW_PX, "overlap": OVERLAP,
                 "blend_weights": "constant",
             },
-            like=MONAI, taken=("batch",),
+            like=MONAI, taken=("batch",), variant=True,
         ),
     )  # fmt: skip
 
@@ -119,7 +122,7 @@ def _other_rows() -> tuple[Row, ...]:
         Row(
             "torch-em", "torch-em predict_with_halo", "torch_em_halo", "torch-em",
             settings={"halo": HALO_PX, "pipelined": False},
-            search={"channels_last": LAYOUTS, "block": (512, 1024)},
+            search={"channels_last": LAYOUTS, "block": (512, 1024)}, variant=True,
         ),
         Row(
             "torch-em pipelined", "torch-em, pipelined", "torch_em_halo", "torch-em",
@@ -135,7 +138,7 @@ def _other_rows() -> tuple[Row, ...]:
         Row(
             "dask", "dask map_overlap", "dask_overlap", "dask",
             settings={"halo": HALO_PX, "channels_last": True},
-            search={"chunk": (512, 1024), "workers": (1, 2)},
+            search={"chunk": (512, 1024), "workers": (1, 2)}, variant=True,
         ),
     )  # fmt: skip
 

@@ -115,7 +115,7 @@ class Session:
             self._peers[row.name] = peer
             self.versions.setdefault(row.environment, {}).update(peer.versions)
         peer = self._peers[row.name]
-        if self._warm.get(row.name) != settings:
+        if row.name != BARE and self._warm.get(row.name) != settings:
             try:
                 peer.ask(self._task(row, settings, self.warm_up_px, "uint8"), self.places.limit)
             except PeerFailure:
