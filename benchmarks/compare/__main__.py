@@ -116,6 +116,11 @@ def _options() -> argparse.Namespace:
         default=40,
         help="the same for rows of which another tells most, such as MONAI's gaussian weights",
     )
+    return _checked(parser)
+
+
+def _checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for, refused if it cannot be."""
     options = parser.parse_args()
     if options.trial:
         options.sizes, options.rounds, options.reference_px = [TRIAL_PX], 1, TRIAL_PX
