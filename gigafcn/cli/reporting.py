@@ -163,19 +163,18 @@ def closing_line(result: Result) -> str:
         halo = "/".join(f"{side:g}" for side in summary["halo"])
         mode = f"halo {halo} px, {summary['mode']}"
     profile = f", profile {summary['profile']}" if "profile" in summary else ""
-    if "resolution" in summary:
-        mode += f", {summary['resolution']}"
+    notes = [summary["resolution"]] if "resolution" in summary else []
     computed, stained = summary.get("computed_share", 1.0), summary.get("looks_like_tissue")
     if computed < 1:
-        mode += f", {1 - computed:.0%} left out as background"
+        notes.append(f"{1 - computed:.0%} left out as background")
     elif stained is not None and stained < MUCH_TISSUE:
-        mode += f", {stained:.0%} looks like tissue (--tissue auto leaves the rest out)"
+        notes.append(f"{stained:.0%} looks like tissue (--tissue auto leaves the rest out)")
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     return (
         f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s while "
         f"mapping, {mode}, model {summary['model']}, "
-        f"bottleneck {slowest}: {result.path}, picture {summary['picture']}{profile}"
+        f"bottleneck {', '.join([slowest, *notes])}: {result.path}, picture {summary['picture']}{profile}"
     )
 
 
