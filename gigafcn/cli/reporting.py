@@ -171,10 +171,11 @@ def closing_line(result: Result) -> str:
         notes.append(f"{stained:.0%} looks like tissue (--tissue auto leaves the rest out)")
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
+    last = ", ".join([f"bottleneck {slowest}", *notes])
     return (
         f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s while "
         f"mapping, {mode}, model {summary['model']}, "
-        f"bottleneck {', '.join([slowest, *notes])}: {result.path}, picture {summary['picture']}{profile}"
+        f"{last}: {result.path}, picture {summary['picture']}{profile}"
     )
 
 
