@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -20,8 +21,12 @@ from gigafcn.schedule.inbox import Inbox
 
 def processes() -> list[int]:
     """Worker processes, up or not."""
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 def kill_each_as_it_starts(times: int) -> None:
@@ -37,6 +42,7 @@ def kill_each_as_it_starts(times: int) -> None:
 @pytest.mark.dask
 def test_a_worker_killed_while_it_starts_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gigafcn.schedule.driver.WORKERS_EVERY_S", 0.1)
+    monkeypatch.setattr(reviving, "BARE_S", 2.0)
     with local_client(1, Equipment()) as client:
         killer = threading.Thread(target=kill_each_as_it_starts, args=(3,))
         killer.start()
