@@ -39,14 +39,15 @@ def page(record: dict[str, Any]) -> str:
 
 
 def _rows(rows: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        _workers(rows["workers"]),
-        _drivers(rows["drivers"]),
-        _terminated(rows["terminated"]),
-        _disk(rows["disk"]),
-        _damage(rows["damage"]),
-        _store(rows["store"]),
-    ]
+    told = {
+        "workers": _workers,
+        "drivers": _drivers,
+        "terminated": _terminated,
+        "disk": _disk,
+        "damage": _damage,
+        "store": _store,
+    }
+    return [tell(rows[name]) for name, tell in told.items() if name in rows]
 
 
 def _workers(row: dict[str, Any]) -> tuple[str, str]:
@@ -62,8 +63,9 @@ def _drivers(row: dict[str, Any]) -> tuple[str, str]:
         f"{row['kills']} times the command itself killed (SIGKILL) and repeated; "
         f"{row['tiles']} tiles",
         f"{row['lost']} lost, {_same(row['byte_identical'])}; "
-        f"{row['begun_and_computed_again']} tiles were under way and computed again (at "
-        f"most {row['allowed']} could be), {row['stored_and_computed_again']} that were stored",
+        f"{row['stored_and_computed_again']} tiles computed again that had a receipt, "
+        f"{row['begun_and_computed_again']} that were stored without one (at most "
+        f"{row['allowed']} were in flight)",
     )
 
 
@@ -71,7 +73,8 @@ def _terminated(row: dict[str, Any]) -> tuple[str, str]:
     return (
         f"{row['signals']} times SIGTERM, and the command repeated; {row['tiles']} tiles",
         f"exit code 75 {row['ended_with_75']} times, after {row['seconds_to_end']} s "
-        f"(median); {row['lost']} lost, {row['begun_and_computed_again']} computed again, "
+        f"(median); {row['lost']} lost, {row['begun_and_computed_again']} stored without a "
+        f"receipt, "
         f"{_same(row['byte_identical'])}",
     )
 

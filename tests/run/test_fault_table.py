@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.faults import campaigns
+from benchmarks.faults.page import PAGE, RESULTS, page
 from benchmarks.faults.setting import Setting, setting
 
 if TYPE_CHECKING:
@@ -81,3 +83,8 @@ def test_damaged_objects_are_found_and_repaired_alone(at: Setting, whole: str) -
     found = campaigns.shards_damaged(at, whole, count=8)
     assert (found["found"], found["found_wrongly"], found["written_outside_of_them"]) == (8, 0, 0)
     assert found["byte_identical_after_repair"]
+
+
+def test_the_page_tells_what_was_measured() -> None:
+    record = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert PAGE.read_text(encoding="utf-8") == page(record)
