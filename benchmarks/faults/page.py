@@ -52,8 +52,8 @@ def _rows(rows: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _workers(row: dict[str, Any]) -> tuple[str, str]:
     return (
-        f"{row['kills']} times, every {row['seconds_between_kills']} s (median), one of "
-        f"{row['workers']} worker processes killed (SIGKILL); {row['tiles']} tiles",
+        f"{row['kills']} times within {row['seconds']} s one of {row['workers']} worker processes "
+        f"killed (SIGKILL), after every four tiles or so; {row['tiles']} tiles",
         f"{row['lost']} lost, {row['failed']} failed, {_same(row['byte_identical'])}",
     )
 

@@ -113,6 +113,8 @@ def check(
 
 def _begun(folder: RunFolder) -> dict[str, Any]:
     path = folder.map_path
+    if not path.exists():
+        raise SlideError(f"map {path} does not exist")
     if not is_ours(path):
         raise SlideError(f"{path} is not a map that gigafcn wrote")
     if KEY not in attributes_of(path):
