@@ -1,7 +1,8 @@
 """The networks of the table: one with random weights, one trained here, one classifier.
 
 The bundled demonstration model sees 25 px around a pixel, so that any overlap hides it; what
-is trained instead is the ResNet-18 U-Net at a quarter of its widths, on drawn patches.
+is trained instead is the ResNet-18 U-Net at a quarter of its widths, on drawn patches.  Random
+weights keep values at one magnitude (He et al.); torch's own let them vanish, and nothing differs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 
 from benchmarks.compare.networks import CLASSES, save_network
 from benchmarks.nets import ResNet18Classifier, ResNet18UNet, randomized
+from gigafcn.model.zoo import untrained
 from gigafcn.train.data import (
     TRAINING_SEED,
     VALIDATION_SEED,
@@ -48,9 +50,14 @@ def network_file(name: str, folder: Path, threads: int) -> Path:
     if name == TRAINED:
         _train(path, threads)
     elif name == RANDOM:
-        save_network(path, "ResNet18UNet", 64, randomized(ResNet18UNet(CLASSES)).state_dict())
+        save_network(
+            path,
+            "ResNet18UNet",
+            64,
+            randomized(untrained(lambda: ResNet18UNet(CLASSES))).state_dict(),
+        )
     elif name == CLASSIFIER:
-        net = randomized(ResNet18Classifier(CLASSES))
+        net = randomized(untrained(lambda: ResNet18Classifier(CLASSES)))
         save_network(path, "ResNet18Classifier", 64, net.state_dict())
     else:
         raise ValueError(f"no network {name!r}; there are {', '.join(TITLES)}")
