@@ -140,7 +140,9 @@ def gigafcn(*words: str, cwd: Path, file_bytes: int | None = None) -> Ended:
 
 def started(*words: str, cwd: Path) -> subprocess.Popen[str]:
     """Start the program from nothing, in a process group of its own, as a shell does."""
-    environment = {name: value for name, value in os.environ.items() if name != "GIGAFCN_MODEL"}
+    # Not what makes a developer's Python write at once: the program itself must.
+    left_out = ("GIGAFCN_MODEL", "PYTHONUNBUFFERED")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     return subprocess.Popen(
         [sys.executable, "-m", "gigafcn", *words],
         cwd=cwd,

@@ -51,6 +51,7 @@ def warn(message: str) -> None:
 def say(text: str) -> None:
     """Write a line of the result."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()  # whoever reads a pipe waits for it
 
 
 def one_line(error: BaseException) -> str:

@@ -76,7 +76,7 @@ def open_slide(source: Source, *, plane: Mapping[str, int] | None = None) -> Sli
     Examples
     --------
     >>> open_slide(np.zeros((64, 48, 3), np.uint8)).levels
-    (Level(shape=(64, 48), downsample=(1.0, 1.0)),)
+    (Level(shape=(64, 48), downsample=(1.0, 1.0), decoded_rows=0),)
     """
     plane = plane or {}
     if isinstance(source, np.ndarray):

@@ -235,7 +235,7 @@ def test_names_of_classes_must_be_as_many_as_output_channels(
     words = ("infer", "slide.tif", "-m", "model.toml", "--trust")
     message = gigafcn(*words, cwd=folder)
     assert message.code in (2, 4)
-    assert "names 2 classes and gives 3: a, b" in message.error
+    assert "2 class names for a model with 3 output channels: a, b" in message.error
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(folder: Path, paper: nn.Module) -> None:

@@ -50,11 +50,3 @@ def test_a_wrong_command_line_is_refused_in_one_line(
     assert err.startswith("gigafcn: error: ")
     assert problem in err
     assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize("flag", ["mpp", "tissue", "scheduler"])
-def test_an_option_that_does_nothing_yet_is_unknown(
-    flag: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["infer", "a.svs", f"--{flag}"]) == 2
-    assert f"unknown option: --{flag}" in capsys.readouterr().err

@@ -1,9 +1,9 @@
 """The main job, end to end: a real slide mapped by the command line equals the whole run.
 
-The design bounds a float32 map by max|map - module64| <= 2 max|module32 - module64| + 1e-6.  In
-double precision this slide takes 14 GB and a minute, so the module's own rounding, E =
-max|module32 - module64|, is measured on a part of it, where it is smaller if anything, and the map
-is held against the whole run in float32: |map - module32| <= E + 1e-6 implies the bound.
+The design bounds a float32 map by max|map - module64| <= 2 E + 1e-6, where
+E = max|module32 - module64| is the module's own rounding.  In double precision the whole slide
+takes 14 GB and a minute, so that is tried on parts of it.  On all of it the map is held against
+the whole run in float32, for which the bound implies max|map - module32| <= 3 E + 1e-6.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slide
 HALF_A_STEP = 1 / 510
+PARTS = [Box(y, x, y + 640, x + 640) for y in (0, 1152, 2320) for x in (0, 800, 1576)]
+MARGIN_PX = 32
+"""Of a part, in which the module sees an edge that the slide has not; the halo is 25 px."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Mapped:
     path: Path
     whole: Array
     rounding: float
+    """E, on parts of the slide."""
+
+    difference: float
+    """From the module in double, on the same parts."""
 
 
 @pytest.fixture(scope="module")
@@ -60,29 +67,37 @@ def mapped(real_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapped
     image = PaddedImage(slide, plan.level, plan.channels, plan.geometry)
     module = load_model("demonstration").module
     whole = whole_run(module, image, plan)[0].numpy()
-    return Mapped(folder / "out.zarr", whole, own_rounding(module, image, plan))
+    scores = scores_of(folder / "out.zarr")
+    found = [in_double(module, image, plan, scores, part) for part in PARTS]
+    rounding, difference = (max(column) for column in zip(*found, strict=True))
+    return Mapped(folder / "out.zarr", whole, rounding, difference)
 
 
-def own_rounding(module: nn.Module, image: PaddedImage, plan: RunPlan) -> float:
-    """E on a part of the slide."""
-    stored = image.read(Box(1200, 800, 1712, 1312))
-    pixels = to_input(stored, plan.scaling, torch.device("cpu"), torch.float32)
+def in_double(
+    module: nn.Module, image: PaddedImage, plan: RunPlan, scores: Array, part: Box
+) -> tuple[float, float]:
+    """E, and how far the map is from the module in double, within the margin of a part."""
+    pixels = to_input(image.read(part), plan.scaling, torch.device("cpu"), torch.float32)
     with torch.inference_mode():
         single = module(pixels).softmax(dim=1)
         double = copy.deepcopy(module).double()(pixels.double()).softmax(dim=1)
-    return float((single - double).abs().max())
+    rows, columns = part.relative_to(Box(0, 0, 0, 0))
+    inner = (..., slice(MARGIN_PX, -MARGIN_PX), slice(MARGIN_PX, -MARGIN_PX))
+    apart = np.abs(scores[:, rows, columns] - double[0].numpy())[inner]
+    return float((single - double).abs()[inner].max()), float(apart.max())
 
 
 def test_the_map_equals_the_whole_run_within_the_bound_of_the_design(mapped: Mapped) -> None:
     assert open_map(mapped.path).provenance["certificate"]["tiles"] == 6
+    assert mapped.difference <= 2 * mapped.rounding + 1e-6
     difference = np.abs(scores_of(mapped.path) - mapped.whole).max()
-    assert difference <= mapped.rounding + 1e-6
+    assert difference <= 3 * mapped.rounding + 1e-6
 
 
 def test_labels_differ_from_the_whole_run_only_at_ties(mapped: Mapped) -> None:
     labels = labels_of(mapped.path)
     chosen = np.take_along_axis(mapped.whole, labels[None].astype(np.int64), 0)[0]
-    assert (mapped.whole.max(0) - chosen).max() <= 2 * (mapped.rounding + 1e-6)
+    assert (mapped.whole.max(0) - chosen).max() <= 2 * (3 * mapped.rounding + 1e-6)
     assert (labels != mapped.whole.argmax(0)).mean() < 1e-6
 
 
