@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from asyncio import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
+from distributed.comm.addressing import get_address_host_port
 from distributed.security import Security
 
 from gigafcn.errors import Preempted, RunError, UsageError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECT_S = 30
+PROBE_S = 2
 
 
 @contextmanager
@@ -125,11 +128,24 @@ def _connected(address: str, security: Security | None) -> Iterator[Client]:
     try:
         client = Client(address, timeout=CONNECT_S, security=security, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        raise RunError(f"no Dask scheduler answers at {address}: {_reason(error)}") from error
+        reason = _refusal(address) or _reason(error)
+        raise RunError(f"no Dask scheduler answers at {address}: {reason}") from error
     try:
         yield client
     finally:
         client.close()
+
+
+def _refusal(address: str) -> str:
+    """Why nothing can be reached there; empty if something can.
+
+    Dask tries until its time is over, and may then tell of that alone.
+    """
+    try:
+        with socket.create_connection(get_address_host_port(address), PROBE_S):
+            return ""
+    except (OSError, ValueError) as error:
+        return str(error)
 
 
 def _reason(error: BaseException) -> str:
