@@ -22,6 +22,9 @@ ROOT = Path("/")
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables with which OpenMP's libraries are told how to wait."""
 
+BUSY_SHARE = 0.5
+"""Load per processor from which on a machine counts as shared."""
+
 UNLIMITED = 1 << 60
 """Limits of version 1 groups from here on (bytes) mean that there is none."""
 
@@ -52,19 +55,23 @@ def threads_per_worker(workers: int) -> int:
 
 
 def waiting_policy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that let threads of arithmetic wait without keeping a processor busy.
+    """Variables that let threads of arithmetic wait without keeping a processor busy, if need be.
 
-    They spin by default, which costs little while nobody else computes.  On processors that others
-    use too, a thread then spins while the one it waits for has no processor: on two cores at a load
-    of 10, a run took 17 to 36 s instead of 1.2 s.  OpenMP reads them as its library is loaded, so
-    they are for processes that are yet to load torch.
+    They spin by default, which is faster while nobody else computes (by a fifth for a small net on
+    two cores).  On processors that others use too, a thread then spins while the one it waits for
+    has no processor: at a load of 10, a run took 17 to 36 s instead of 1.2 s.  So the load decides.
+    OpenMP reads the variable as its library is loaded, so it is for processes that are yet to load
+    torch.
 
     Parameters
     ----------
     environment
         What the user set; a choice of theirs stands.
     """
-    return {} if any(name in environment for name in WAITING) else {WAITING[0]: "PASSIVE"}
+    quiet = os.getloadavg()[0] < BUSY_SHARE * (os.cpu_count() or 1)
+    if quiet or any(name in environment for name in WAITING):
+        return {}
+    return {WAITING[0]: "PASSIVE"}
 
 
 def _memory_left(root: Path) -> Iterator[int]:

@@ -110,15 +110,21 @@ def test_threads_are_shared_among_workers(monkeypatch: pytest.MonkeyPatch) -> No
     assert threads_per_worker(1000) == 1
 
 
-def test_waiting_threads_give_their_processor_away_unless_the_user_chose() -> None:
+def test_on_a_busy_machine_waiting_threads_give_their_processor_away_unless_the_user_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (9.0 * (os.cpu_count() or 1), 0.0, 0.0))
     assert waiting_policy({}) == {"OMP_WAIT_POLICY": "PASSIVE"}
     for chosen in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
         assert waiting_policy({chosen: "1"}) == {}
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert waiting_policy({}) == {}
 
 
 def test_the_program_says_so_before_it_loads_torch() -> None:
     code = (
-        "import os, sys; from gigafcn.cli import main; main(['--version']); "
+        "import os, sys; os.getloadavg = lambda: (1e3, 0.0, 0.0); "
+        "from gigafcn.cli import main; main(['--version']); "
         "print(int('torch' not in sys.modules and os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'))"
     )
     clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
