@@ -2,8 +2,8 @@
 
 One small JSON file per model, rules, precision and device in ``$GIGAFCN_CACHE/certificates``, by
 default below ``~/.cache/gigafcn``; beside it other rooms keep what they measured once.  It holds
-figures of noise and nothing of any slide.  Only certificates that hold, and for which all was
-done, are kept; a cache that cannot be read or written is as good as none.
+figures of noise and nothing of any slide.  Only certificates that hold are kept, with what there
+was no time for; a cache that cannot be read or written is as good as none.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def read_cached(key: str) -> Certificate | None:
 
 
 def write_cached(key: str, certificate: Certificate) -> None:
-    """Keep a certificate that holds, and for which all was done."""
-    if certificate.holds and not certificate.not_done:
+    """Keep a certificate that holds."""
+    if certificate.holds:
         keep(CERTIFICATES, key, json.dumps(certificate.to_json()))
 
 

@@ -79,6 +79,12 @@ class Certificate:
     seconds: float = 0.0
     """That the checks took."""
 
+    allowed_s: float = 0.0
+    """Seconds that the checks were allowed to take."""
+
+    s_per_px: float = 0.0
+    """Seconds that the module took for a px of an image in the checks."""
+
     cached: bool = False
     """Whether the checks ran earlier, on this machine, with the same model and versions."""
 
@@ -171,8 +177,8 @@ class Certificate:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Certificate:
         """Inverse of :meth:`to_json`."""
-        patchwise = data.get("patchwise")  # absent before there was any
-        known = {f.name: _tupled(data[f.name]) for f in fields(cls) if f.name != "patchwise"}
+        known = {f.name: _tupled(data[f.name]) for f in fields(cls) if f.name in data}
+        patchwise = data.get("patchwise")
         known["patchwise"] = patchwise and Patchwise(
             **{name: _tupled(value) for name, value in patchwise.items()}
         )

@@ -73,9 +73,16 @@ class Form:
     run_px: float = 0.0
     """Image px of the run that this precedes: a share of its time may be taken too."""
 
+    def allowed(self, s_per_px: float) -> float:
+        """Seconds for everything, for a model that takes so many per px."""
+        return max(self.budget_s, RUN_SHARE * self.run_px * s_per_px)
+
 
 RUN_SHARE = 0.05
 """Part of a run's time that checking it may take if that is more than the budget."""
+
+AGAIN = 2.0
+"""Times the earlier seconds that must be allowed for trying again what there was no time for."""
 
 
 def short_form(precision: str, run_px: float) -> Form:
@@ -127,9 +134,9 @@ def examine(
     subject = _subject(footprint, form)
 
     def until(s_per_px: float) -> float:
-        return start + max(form.budget_s, RUN_SHARE * form.run_px * s_per_px)
+        return start + form.allowed(s_per_px)
 
-    found = [probe_axis(subject, axis, thorough=form.thorough, until=until) for axis in (0, 1)]
+    found = _poisoned(subject, thorough=form.thorough, until=until)
     failures = [failure for axis in found for failure in axis.failures]
     not_done = [what for axis in found for what in axis.not_done]
     differences, failed, skipped = _differences(subject, form, windows, found, device, until)
@@ -149,7 +156,14 @@ def examine(
         device=device,
         versions=versions(),
         seconds=round(time.perf_counter() - start, 3),
+        s_per_px=max(axis.s_per_px for axis in found),
+        allowed_s=form.allowed(max(axis.s_per_px for axis in found)),
     )
+
+
+def shows_all(known: Certificate, form: Form) -> bool:
+    """Whether trying again would show no more than is known: nothing was left out for time."""
+    return not known.not_done or form.allowed(known.s_per_px) < AGAIN * known.allowed_s
 
 
 def versions() -> tuple[tuple[str, str], ...]:
@@ -164,6 +178,14 @@ def _subject(footprint: Footprint, form: Form) -> Subject:
     run = Forward(module, footprint.output or None)
     sizes = SizedGraphs(footprint, always_export=form.thorough)
     return Subject(run, sizes, precision_of(module), device, SEED)
+
+
+def _poisoned(
+    subject: Subject, *, thorough: bool, until: Callable[[float], float]
+) -> tuple[Findings, Findings]:
+    along_y = probe_axis(subject, 0, thorough=thorough, until=until)
+    s_per_px = along_y.s_per_px
+    return along_y, probe_axis(subject, 1, thorough=thorough, until=until, s_per_px=s_per_px)
 
 
 Compared = tuple[list["Difference"], list[str], list[str]]

@@ -100,7 +100,7 @@ def noise(graph: ModelGraph, seed: int, *, dtype: torch.dtype, device: torch.dev
 
 
 def called(run: Run, image: Tensor, graph: ModelGraph) -> Tensor:
-    """Call the module on a clean image and compare what it returns with what the graph says.
+    """Call the module on an image and compare what it returns with what the graph says.
 
     Raises
     ------
@@ -117,6 +117,25 @@ def called(run: Run, image: Tensor, graph: ModelGraph) -> Tensor:
             f"runs than when it is exported, so no halo can be trusted"
         )
     return result
+
+
+def poison_first(
+    run: Run, graph: ModelGraph, image: Tensor, axis: int, tile: Span
+) -> tuple[Poisoning, bool]:
+    """Try one tile and nothing else, and whether the map shows NaN at all, in one run.
+
+    Raises
+    ------
+    OtherShapeError
+        If the module returns another shape than its graph says.
+    """
+    need = graph.need(tile, axis)
+    clean, of_tile = _boxes(graph, axis, need, tile)
+    rows, columns = of_tile.relative_to(Box(0, 0, 0, 0))
+    nan = called(run, poisoned(image, clean), graph).isnan()
+    outside = (graph.size[axis] - need.size) * graph.size[1 - axis]
+    reached = int(nan[:, :, rows, columns].sum())
+    return Poisoning(axis, graph.size, tile, need, outside, reached), bool(nan.any())
 
 
 def poison(
@@ -143,12 +162,7 @@ def poison(
     length = graph.size[axis]
 
     def reached(clean: Span) -> int:
-        whole = Box.whole(graph.size), Box.whole(graph.result.grid)
-        boxes = [
-            Box.of(span, of.x) if axis == 0 else Box.of(of.y, span)
-            for span, of in zip((clean, tile), whole, strict=True)
-        ]
-        return nan_in_tile(run, image, boxes[0], boxes[1])
+        return nan_in_tile(run, image, *_boxes(graph, axis, clean, tile))
 
     def side(inner: Span, *, at_edge: bool) -> str:
         if at_edge or need.is_empty:
@@ -164,7 +178,20 @@ def poison(
     return Poisoning(axis, graph.size, tile, need, outside, reached(need), before, after)
 
 
+def _boxes(graph: ModelGraph, axis: int, clean: Span, tile: Span) -> tuple[Box, Box]:
+    """Of the image and of the map: spans along the axis, all of the other."""
+    image, grid = Box.whole(graph.size), Box.whole(graph.result.grid)
+    if axis == 0:
+        return Box.of(clean, image.x), Box.of(tile, grid.x)
+    return Box.of(image.y, clean), Box.of(grid.y, tile)
+
+
+def has_nan(run: Run, image: Tensor) -> bool:
+    """Whether the map of an image shows NaN."""
+    with torch.inference_mode():
+        return bool(run(image).isnan().any())
+
+
 def hides_nan(run: Run, image: Tensor) -> bool:
     """Whether an image of nothing but NaN gives a map without any."""
-    with torch.inference_mode():
-        return not bool(run(torch.full_like(image, float("nan"))).isnan().any())
+    return not has_nan(run, torch.full_like(image, float("nan")))

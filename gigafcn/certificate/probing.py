@@ -15,10 +15,11 @@ from gigafcn.certificate.poison import (
     NOT_MINIMAL,
     OtherShapeError,
     Poisoning,
-    called,
+    has_nan,
     hides_nan,
     noise,
     poison,
+    poison_first,
 )
 from gigafcn.errors import ModelError, RunError
 from gigafcn.geometry import Span
@@ -83,9 +84,14 @@ class Findings:
 
 
 def probe_axis(
-    subject: Subject, axis: int, *, thorough: bool, until: Callable[[float], float]
+    subject: Subject,
+    axis: int,
+    *,
+    thorough: bool,
+    until: Callable[[float], float],
+    s_per_px: float = 0.0,
 ) -> Findings:
-    """Poison tiles along one axis.
+    """Poison tiles along one axis, the one in the middle first.
 
     Parameters
     ----------
@@ -94,33 +100,37 @@ def probe_axis(
     until
         Gives the time of ``time.perf_counter`` at which to stop, for a model that takes so many
         seconds per px.
+    s_per_px
+        What the model is known to take; 0 if it has not run yet.
 
     Raises
     ------
     OtherShapeError
         If the module returns another shape than its graph says.
     """
-    name = "yx"[axis]
+    name = f"poison along {'yx'[axis]}"
     try:
-        graph, image, s_per_px, clean = _ready(subject, axis)
+        first = _first(subject, axis, s_per_px, until)
     except OtherShapeError:
         raise
     except (ModelError, RunError) as error:
-        return Findings(not_done=(f"poison along {name}: {error}",))
-    if not clean:
-        what = f"poison along {name}: the model gives NaN for noise between 0 and 1"
-        return Findings(not_done=(what,), s_per_px=s_per_px)
-    seconds = 2 * s_per_px * image.shape[2] * image.shape[3]
-    if seconds > ALWAYS_S and time.perf_counter() + seconds > until(s_per_px):
-        return Findings(not_done=(f"poison along {name}: no time left",), s_per_px=s_per_px)
-    hidden = hides_nan(subject.run, image)
-    tiles = _thorough_tiles(graph, axis) if thorough else [_middle(graph, axis)]
+        return Findings(not_done=(f"{name}: {error}",), s_per_px=s_per_px)
+    if first is None:
+        return Findings(not_done=(f"{name}: no time left",), s_per_px=s_per_px)
+    if first.found.reached and has_nan(subject.run, first.image):
+        what = f"{name}: the model gives NaN for noise between 0 and 1"
+        return Findings(not_done=(what,), s_per_px=first.s_per_px)
+    hidden = not first.shows_nan and hides_nan(subject.run, first.image)
+    told = (f"{name}: the model turns NaN into numbers",) if hidden else ()
+    if not thorough and first.found.suffices:
+        return Findings((first.found,), (), told, hidden, first.s_per_px)
+    graph, image = first.graph, first.image
+    tiles = _thorough_tiles(graph, axis) if thorough else [first.found.tile]
     tried = tuple(
         _confirmed(subject, graph, image, axis, tile, minimality=thorough) for tile in tiles
     )
     failures = tuple(_insufficient(one) for one in tried if not one.suffices)
-    told = (f"poison along {name}: the model turns NaN into numbers",) if hidden else ()
-    return Findings(tried, failures, told, hidden, s_per_px)
+    return Findings(tried, failures, told, hidden, first.s_per_px)
 
 
 def _confirmed(
@@ -150,36 +160,55 @@ def _insufficient(found: Poisoning) -> str:
     )
 
 
-def _ready(subject: Subject, axis: int) -> tuple[ModelGraph, Tensor, float, bool]:
-    """Graph and clean image of a size that the model takes; its seconds per px; NaN-free?"""
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first run along an axis: one tile poisoned, on an image of a size that the model takes.
+
+    It alone tells whether the need suffices; a clean run besides would double the time.
+    """
+
+    graph: ModelGraph
+    image: Tensor
+    """Clean."""
+
+    found: Poisoning
+    shows_nan: bool
+    s_per_px: float
+
+
+def _first(
+    subject: Subject, axis: int, s_per_px: float, until: Callable[[float], float]
+) -> _First | None:
+    """Poison the tile in the middle; None if there is no time for it."""
     across = max(LEAST_ACROSS_PX, 2 * subject.sizes.footprint.period[1 - axis])
     last: ModelError | RunError | None = None
     for _ in range(WIDENED):
         try:
             graph = _long_enough(subject.sizes, axis, across)
-            graph, image, output, seconds = _called(subject, graph)
+            seconds = s_per_px * graph.size[0] * graph.size[1]
+            if seconds > ALWAYS_S and time.perf_counter() + seconds > until(s_per_px):
+                return None
+            return _poisoned(subject, graph, axis)
         except OtherShapeError:
             raise
         except (ModelError, RunError) as error:
             last, across = error, 2 * across
-        else:
-            pixels = graph.size[0] * graph.size[1]
-            return graph, image, seconds / pixels, not bool(output.isnan().any())
     assert last is not None
     raise last
 
 
-def _called(subject: Subject, graph: ModelGraph) -> tuple[ModelGraph, Tensor, Tensor, float]:
+def _poisoned(subject: Subject, graph: ModelGraph, axis: int) -> _First:
     image = noise(graph, subject.seed, dtype=subject.dtype, device=subject.device)
     start = time.perf_counter()
     try:
-        output = called(subject.run, image, graph)
+        found, shows = poison_first(subject.run, graph, image, axis, _middle(graph, axis))
     except OtherShapeError:
         if not subject.sizes.is_derived(graph.size):
             raise
         graph = subject.sizes.exported(graph.size)
-        output = called(subject.run, image, graph)
-    return graph, image, output, time.perf_counter() - start
+        found, shows = poison_first(subject.run, graph, image, axis, _middle(graph, axis))
+    s_per_px = (time.perf_counter() - start) / (graph.size[0] * graph.size[1])
+    return _First(graph, image, found, shows, s_per_px)
 
 
 def _long_enough(sizes: SizedGraphs, axis: int, across: int) -> ModelGraph:

@@ -20,7 +20,7 @@ from gigafcn.analysis import analyze
 from gigafcn.certificate.cache import cache_key, read_cached, write_cached
 from gigafcn.certificate.certificate import Certificate
 from gigafcn.certificate.compare import Window
-from gigafcn.certificate.examination import examine, full_form, short_form, versions
+from gigafcn.certificate.examination import examine, full_form, short_form, shows_all, versions
 from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
 from gigafcn.certificate.patchwise import compare_patches
 from gigafcn.engine.pixels import to_input
@@ -170,6 +170,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
 def check_before_run(request: Request) -> Certificate:
     """The short form for a run in exact mode, from the cache if this model was tried before.
 
+    What there was no time for is tried again before a run that is so much longer that it may be.
+
     Raises
     ------
     CertificateError
@@ -184,11 +186,11 @@ def check_before_run(request: Request) -> Certificate:
         fingerprint, source_fingerprint(), versions(), plan.precision, where,
         footprint.channels, footprint.halo, footprint.halo_aligned, footprint.period,
     )  # fmt: skip
-    known = read_cached(key)
-    if known is not None:
-        return replace(known, model=request.model.name)
     pixels = 0.0 if where != "cpu" else float(request.graph.need_box(plan.box).area)
     form = short_form(plan.precision, pixels)
+    known = read_cached(key)
+    if known is not None and shows_all(known, form):
+        return replace(known, model=request.model.name)
     with threads(min(MOST_THREADS, _idle_threads())):
         found = examine(footprint, request.model.name, form, device=where, fingerprint=fingerprint)
     found.require()

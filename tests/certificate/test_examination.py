@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 import gigafcn
 from gigafcn.analysis import analyze
 from gigafcn.certificate.certificate import Certificate
-from gigafcn.certificate.examination import examine, full_form, short_form
+from gigafcn.certificate.examination import examine, full_form, short_form, shows_all
 from gigafcn.certificate.poison import MINIMAL, OtherShapeError
 from gigafcn.certificate.sizes import SizedGraphs
 from gigafcn.graph.rules.pointwise import ScaleShift
@@ -195,6 +196,28 @@ def test_no_time_is_said_and_no_failure() -> None:
     assert found.holds
     assert found.exactness == "structural"
     assert "difference on a window: no time or memory for one" in found.not_done
+
+
+def test_the_short_form_runs_the_module_once_per_axis_and_then_for_the_window() -> None:
+    net, sizes = conv(), []
+    net.register_forward_pre_hook(lambda _, images: sizes.append(tuple(images[0].shape[2:])))
+    form = short_form("fp32", 0.0)
+    footprint = analyze(net)
+    sizes.clear()
+    found = examine(footprint, "net", replace(form, budget_s=0.0))
+    assert [one.axis for one in found.poisonings] == [0, 1]
+    assert sizes == [one.image for one in found.poisonings]
+
+
+@pytest.mark.parametrize(
+    ("run_px", "enough"), [(0.0, True), (1e6, True), (1e9, False)], ids=["none", "small", "huge"]
+)
+def test_what_there_was_no_time_for_is_tried_again_before_a_much_longer_run(
+    run_px: float, enough: bool
+) -> None:
+    known = Certificate("net", "0", "short", not_done=("x",), allowed_s=2.0, s_per_px=1e-6)
+    assert shows_all(known, short_form("fp32", run_px)) == enough
+    assert shows_all(replace(known, not_done=()), short_form("fp32", run_px))
 
 
 def test_a_certificate_survives_json() -> None:

@@ -11,6 +11,9 @@ import pytest
 import gigafcn
 from gigafcn.certificate.certificate import Certificate
 from gigafcn.graph.rules.window import Convolution, MaxPool
+from gigafcn.run.options import Options
+from gigafcn.run.request import prepare
+from gigafcn.run.verify import check_before_run
 from tests.mutations import TOO_SMALL, mutated
 from tests.run.small_nets import EXACT, Skip, ValidUNet, random_numbers
 from tests.run.whole import scores_of, small_image
@@ -53,6 +56,15 @@ def test_a_model_is_tried_once(tmp_path: Path) -> None:
     )
     assert (first["cached"], second["cached"]) == (False, True)
     assert second["seconds"] == first["seconds"]
+
+
+def test_a_model_too_slow_for_the_time_is_still_poisoned_and_not_tried_twice() -> None:
+    request = prepare(small_image(512, 512), "zoo:vgg16", Options(patch=224))
+    first = check_before_run(request)
+    assert first.poisonings, first.summary
+    assert all(one.suffices for one in first.poisonings)
+    again = check_before_run(request)
+    assert again == first.from_cache()
 
 
 def test_other_weights_are_tried_anew(tmp_path: Path) -> None:
