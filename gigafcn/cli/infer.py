@@ -116,6 +116,7 @@ class _Voice:
         return nullcontext() if self.quiet else bar_progress(stem_of(slide))
 
     def result(self, slide: str, result: Result, files: list[Path]) -> None:
+        """Say what was made of a slide."""
         if self.json:
             say_json(
                 "result",

@@ -114,6 +114,7 @@ class _Walk:
     returned: list[Any] = field(default_factory=list)
 
     def add(self, node: torch.fx.Node) -> None:
+        """Take the next node of the program."""
         if node.op == "placeholder":
             self._placeholder(node)
         elif node.op == "get_attr":

@@ -90,6 +90,7 @@ class _Builder:
     returned: list[Any] = field(default_factory=list)
 
     def add(self, node: torch.fx.Node) -> None:
+        """Take the next node of the program."""
         self.memory.add(node)
         if node.op == "placeholder":
             self._placeholder(node)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from gigafcn.progress import ProgressCallback
     from gigafcn.run.checks import Checks
+    from gigafcn.run.gathering import Gathered
     from gigafcn.run.known_model import KnownModel
     from gigafcn.schedule.stopping import StopRequest
     from gigafcn.slide.opening import Source
@@ -330,13 +331,9 @@ def _run(
     seconds = time.perf_counter() - began
     found = gathered(plan, receipts, lacking)
     _tell_failed(found.failed, strict=request.options.strict)
-    described = provenance(request) | {
-        "reading": found.to_json(),
-        "tiles": found.of_tiles(),
-        "fingerprint": begun.fingerprint,
+    described = _described(begun, found) | {
         "certificate": certificate,
         "seconds": round(seconds, 3),
-        "versions": versions(),
     }
     with storing(path, spec, "the receipts"):
         folder.fold()
@@ -352,6 +349,16 @@ def _run(
     if len(left) < len(boxes):
         figures["tiles_found"] = len(boxes) - len(left)
     return Result(path, shape, total, certificate, figures)
+
+
+def _described(begun: Begun, found: Gathered) -> dict[str, Any]:
+    """What is kept with a map of what made it and of what became of its tiles."""
+    return provenance(begun.request) | {
+        "reading": found.to_json(),
+        "tiles": found.of_tiles(),
+        "fingerprint": begun.fingerprint,
+        "versions": versions(),
+    }
 
 
 def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
