@@ -1,6 +1,6 @@
 """What does scheduling cost, and what do more workers gain?
 
-``python -m benchmarks.scheduling`` writes ``benchmarks/results/scheduling.json`` in under four
+``python -m benchmarks.scheduling`` writes ``benchmarks/results/scheduling.json`` in some five
 minutes.  Everything runs in real processes on loopback: ``dask scheduler``, ``dask worker``, and
 this process as the driver.
 
@@ -47,7 +47,7 @@ TILES, TILE_S = 10_000, 0.001
 BUSY_SHARE = 0.5
 """Part of its time that scheduler or driver may be busy before workers are said to wait."""
 
-SIDE_PX, TILE_PX, ROUNDS = 2560, 512, 3
+SIDE_PX, TILE_PX, ROUNDS = 5120, 512, 3
 LEAST_GAIN, LEAST_SHARE = 1.8, 0.95
 
 Cores = tuple[int, ...]

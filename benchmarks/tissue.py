@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
@@ -26,13 +26,27 @@ from benchmarks.machine import machine
 from gigafcn.output import open_map
 from gigafcn.output.store import ChunkStatus
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 RESULT = Path(__file__).with_name("results") / "tissue.json"
 MODEL = "demonstration"
-SHAPE = (8192, 8192)
-ISLANDS = ((1000, 700, 4700, 2900), (3300, 5100, 7100, 6500))
+SHAPE = (16384, 16384)
+ISLANDS = ((2000, 1400, 9400, 5800), (6600, 10200, 14200, 13000))
 """y0, x0, y1, x1: together a fifth of the slide."""
 
-REPEATS = 2
+CELL_PX = 16
+REPEATS = 3
+
+
+def _stain(random: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Stain whose colour varies from cell to cell, and little from px to px."""
+    height, width = (-(-side // CELL_PX) for side in shape)
+    cells = random.integers(-20, 21, (height, width, 3)).repeat(CELL_PX, 0).repeat(CELL_PX, 1)
+    fine = random.integers(-4, 5, (*shape, 3))
+    colour = np.array((205, 130, 180)) + cells[: shape[0], : shape[1]] + fine
+    stain: NDArray[np.uint8] = np.clip(colour, 0, 255).astype(np.uint8)
+    return stain
 
 
 def draw(path: Path) -> None:
@@ -40,8 +54,7 @@ def draw(path: Path) -> None:
     random = np.random.default_rng(0)
     image = random.integers(234, 243, (*SHAPE, 3), np.uint8)
     for y0, x0, y1, x1 in ISLANDS:
-        noise = random.integers(-20, 21, (y1 - y0, x1 - x0, 3))
-        image[y0:y1, x0:x1] = np.clip(np.array((205, 130, 180)) + noise, 0, 255)
+        image[y0:y1, x0:x1] = _stain(random, (y1 - y0, x1 - x0))
     options: dict[str, Any] = {"tile": (512, 512), "photometric": "rgb", "compression": "jpeg"}
     with tifffile.TiffWriter(path) as writer:  # a pyramid, as scanners write it
         writer.write(image, subifds=2, **options)

@@ -155,20 +155,9 @@ class ShardWriter:
     def _store(self, row: ShardRow) -> NDArray[np.bool_]:
         """Store a row; returns which of its chunks (y, x) are computed."""
         assert row.status is not None
-        if (row.status != ChunkStatus.COMPUTED).any():
-            for values in (row.scores, row.labels):
-                if values is not None:
-                    _blank(values, row.status, self.spec.chunk)
         self.store.write(row.box, row.scores, row.labels, row.status)
         cells, whole = status_slices(self.spec, row.box), status_slices(self.spec, self.tile)
         first = cells[0].start - whole[0].start
         self.status[first : first + len(row.status)] = row.status
         computed: NDArray[np.bool_] = np.equal(row.status, ChunkStatus.COMPUTED)
         return computed
-
-
-def _blank(values: NDArray[Any], status: NDArray[np.uint8], chunk: int) -> None:
-    """Put the fill value where chunks (y, x) are not computed."""
-    fill = np.nan if values.dtype.kind == "f" else 0
-    for y, x in np.argwhere(status != ChunkStatus.COMPUTED) * chunk:
-        values[..., y : y + chunk, x : x + chunk] = fill

@@ -1,12 +1,11 @@
 """How one shard is stored, so that whatever happens it is whole or absent.
 
 Zarr's local store writes an object under another name and renames it; object stores take it whole
-or not at all.  Four more rules make writing safe: a write covers exactly one shard (two writers of
-one object lose data, and a partial write would read the object back first); an object is removed
-before it is written again, since zarr reads shards back, edge shards always, and a damaged one
-would fail every retry; chunks that hold only the fill value are stored all the same, so that a
-missing object means background, failed or not written, never "all zero"; and failures that may
-pass are met by trying again.
+or not at all.  Four more rules make writing safe: a write makes exactly one shard (two writers of
+one object lose data); an object is removed before it is written again, since zarr reads shards
+back, and a damaged one would fail every retry; chunks that hold only the fill value are stored all
+the same, so that a missing object means background, failed or not written, never "all zero"; and
+failures that may pass are met by trying again.
 
 Chunks are compressed with blosc-zstd (bytes shuffled for floats) and end in a crc32c.
 """
@@ -19,7 +18,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from gigafcn.geometry import Box
+from gigafcn.geometry import Box, Span
 from gigafcn.storage.retrying import persistently
 from gigafcn.storage.zarr_stores import store_at
 
@@ -31,6 +30,11 @@ if TYPE_CHECKING:
     from gigafcn.output.spec import MapLevel
 
 _LEVEL = 1  # zstd level 1 is as small as 3 to within 3 % on probability maps, and faster
+
+_TOGETHER = 256
+"""Chunks that zarr encodes at a time: one at a time costs half as much again (0.08 s of processor
+time against 0.05 s for a shard of 192 chunks, zarr 3.1.6), and keeps Python's lock from computing.
+"""
 
 
 def create_array(
@@ -117,10 +121,20 @@ class ShardedArray:
         """Remove the shard's object, so that it reads as the fill value."""
         self.object_path(index).unlink(missing_ok=True)
 
-    def put(self, index: tuple[int, int], block: NDArray[Any]) -> dict[str, str]:
+    def put(
+        self,
+        index: tuple[int, int],
+        block: NDArray[Any],
+        within: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> dict[str, str]:
         """Store ``block`` (..., y, x), which covers the shard clipped to the level.
 
         Returns the CRC32C of the object by its key.
+
+        Parameters
+        ----------
+        within
+            Rows and columns of whole chunks that are stored; the others read as the fill value.
         """
         box = self._level.shard_box(index)
         if block.shape[-2:] != box.shape or block.dtype != self.dtype:
@@ -129,10 +143,13 @@ class ShardedArray:
                 f"got {block.shape[-2:]} px of {block.dtype}"
             )
         key = self.key(index)
+        y, x = (Span(*s.indices(n)[:2]) for s, n in zip(within, box.shape, strict=True))
+        part = Box.of(y, x).shift(box.y0, box.x0)
 
         def write() -> str:
             self.drop(index)
-            self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))] = block
+            with zarr.config.set({"codec_pipeline.batch_size": _TOGETHER}):
+                self._array[(..., *part.relative_to(Box(0, 0, 0, 0)))] = block[(..., *within)]
             store: Any = self._array.store
             checksum: str = store.sums.pop(key.removeprefix(f"{self._name}/"))
             return checksum

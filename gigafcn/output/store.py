@@ -182,9 +182,10 @@ class MapStore:
             Whole shards, clipped to the map.
         scores
             Values (c, y, x) of the stored classes in the map's dtype; None when the map stores
-            none, or nothing in the box was computed.
+            none, or nothing in the box was computed. What is not computed becomes the fill value.
         labels
-            Argmax (y, x); None when the map stores none, or nothing in the box was computed.
+            Argmax (y, x); None when the map stores none, or nothing in the box was computed. The
+            same holds for it.
         status
             One code for all chunks of the box, or one per chunk (y, x): computed, background or
             failed. Chunks that are not computed are stored as the fill value, and a shard
@@ -214,16 +215,9 @@ class MapStore:
                         array.drop(index)
                         continue
                     block = values[(..., *shard.relative_to(box))]
-                    self.written |= array.put(index, self._blanked(block, done, array.fill))
+                    _blank(block, done, array.fill, self._spec.chunk)
+                    self.written |= array.put(index, block, _hull(done, self._spec.chunk))
         return cells
-
-    def _blanked(self, block: NDArray[Any], done: NDArray[np.bool_], fill: float) -> NDArray[Any]:
-        """Return the block with the fill value in chunks that are not ``done``."""
-        if done.all():
-            return block
-        rows, columns = block.shape[-2:]
-        pixels = done.repeat(self._spec.chunk, 0).repeat(self._spec.chunk, 1)
-        return np.where(pixels[:rows, :columns], block, np.asarray(fill, block.dtype))
 
     def _cells_within(self, inner: Box, outer: Box) -> tuple[slice, slice]:
         (y, x), (y0, x0) = status_slices(self._spec, inner), status_slices(self._spec, outer)
@@ -269,3 +263,15 @@ class MapStore:
             raise ValueError(
                 f"{box} is not whole shards of {side} px of a map of {shape[0]} x {shape[1]} px"
             )
+
+
+def _hull(done: NDArray[np.bool_], chunk: int) -> tuple[slice, slice]:
+    """Rows and columns of a shard's pixels that hold all chunks (y, x) that are done."""
+    y, x = (np.flatnonzero(done.any(axis=axis)) for axis in (1, 0))
+    return slice(y[0] * chunk, (y[-1] + 1) * chunk), slice(x[0] * chunk, (x[-1] + 1) * chunk)
+
+
+def _blank(values: NDArray[Any], done: NDArray[np.bool_], fill: float, chunk: int) -> None:
+    """Put the fill value where chunks (y, x) are not done."""
+    for y, x in np.argwhere(~done) * chunk:
+        values[..., y : y + chunk, x : x + chunk] = fill

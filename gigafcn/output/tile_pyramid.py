@@ -190,15 +190,21 @@ class TilePyramid:
         if open_row is not None and open_row.box.y1 <= half.y0:
             self._close(target)  # its last rows were left out
         row = self._rows.get(target) or self._opened(target, half, planes)
-        source = Box(*(2 * edge for edge in half)).intersect(box).relative_to(box)
-        place = half.relative_to(row.box)
-        for halve, target_planes, source_planes in zip(
-            self._halvings(), row.planes, planes, strict=True
-        ):
-            for to, plane in zip(target_planes, source_planes, strict=True):
-                to[place] = halve(plane[source])
+        for index in self._levels[level].shards_in(box):
+            if (level, *index) in self._present:
+                self._halve(self._levels[level].shard_box(index).intersect(box), box, planes, row)
         if half.y1 == row.box.y1:
             self._close(target)
+
+    def _halve(self, part: Box, box: Box, planes: list[NDArray[Any]], row: _Row) -> None:
+        """Put the halved pixels of one shard (its ``part`` of ``box``) into the row."""
+        half = Box(part.y0 // 2, part.x0 // 2, -(-part.y1 // 2), -(-part.x1 // 2))
+        half = half.intersect(row.box)
+        source = Box(*(2 * edge for edge in half)).intersect(box).relative_to(box)
+        place = half.relative_to(row.box)
+        for halve, targets, sources in zip(self._halvings(), row.planes, planes, strict=True):
+            for to, plane in zip(targets, sources, strict=True):
+                to[place] = halve(plane[source])
 
     def _halvings(self) -> list[Halve]:
         return [halving(kind) for kind in array_kinds(self._spec)]

@@ -8,6 +8,7 @@ fluorescent tissue has no saturation and is missed; give a mask or polygons for 
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,8 +53,10 @@ def tissue_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _saturation(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    brightest = picture.max(axis=2).astype(np.float32)
-    spread = brightest - picture.min(axis=2)
+    # Plane by plane: numpy takes ten times as long along an axis of three.
+    planes = [picture[:, :, channel] for channel in range(3)]
+    brightest = reduce(np.maximum, planes).astype(np.float32)
+    spread = brightest - reduce(np.minimum, planes)
     saturation: NDArray[np.float32] = spread / np.maximum(brightest, DARKEST)
     return saturation
 

@@ -121,6 +121,23 @@ def test_chunks_that_were_not_computed_read_as_the_fill_value(dtype: str, tmp_pa
     np.testing.assert_array_equal(stored.status, status)
 
 
+def test_chunks_beside_tissue_take_no_room_in_a_shard(tmp_path: Path) -> None:
+    spec = a_spec((256, 256), chunk=64, shard=256)
+    noise, labels = some_values(spec)
+    status = np.full((4, 4), ChunkStatus.BACKGROUND, np.uint8)
+    status[1:3, :] = ChunkStatus.COMPUTED
+    create_map(tmp_path / "m.zarr", spec)
+    MapStore(tmp_path / "m.zarr", spec).write(Box(0, 0, 256, 256), noise.copy(), labels, status)
+    read = np.asarray(zarr.open_array(tmp_path / "m.zarr/0", mode="r")[...])
+    noise[:, :64] = noise[:, 192:] = 0
+    np.testing.assert_array_equal(read, noise)
+    # A shard ends in offset and size of each chunk (all bits set if there is none) and a crc32c.
+    stored = (tmp_path / "m.zarr/0/c/0/0/0").read_bytes()
+    index = np.frombuffer(stored[-(3 * 16 * 16 + 4) : -4], "<u8").reshape(3, 4, 4, 2)
+    absent = (index == np.iinfo(np.uint64).max).all(axis=-1)
+    np.testing.assert_array_equal(absent, np.broadcast_to(status != 1, (3, 4, 4)))
+
+
 def test_rewriting_a_truncated_edge_shard_repairs_it(tmp_path: Path) -> None:
     spec = a_spec()
     create_map(tmp_path / "m.zarr", spec)
