@@ -54,8 +54,8 @@ def tissue_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _saturation(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     # Plane by plane: numpy takes ten times as long along an axis of three.
-    planes = [picture[:, :, channel] for channel in range(3)]
-    brightest = reduce(np.maximum, planes).astype(np.float32)
+    planes = [picture[:, :, channel].astype(np.float32) for channel in range(3)]
+    brightest: NDArray[np.float32] = reduce(np.maximum, planes)
     spread = brightest - reduce(np.minimum, planes)
     saturation: NDArray[np.float32] = spread / np.maximum(brightest, DARKEST)
     return saturation

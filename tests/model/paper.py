@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,9 @@ def write_paper(folder: Path) -> Path:
 def paper_net(root: Path, classes: int) -> torch.nn.Module:
     """The net with random weights and statistics, as the repository's own code makes it."""
     with importing_from(root):
-        from build import build  # type: ignore[import-not-found]
-
+        made_by = importlib.import_module("build")
         torch.manual_seed(classes)
-        net: torch.nn.Module = build(classes)
+        net: torch.nn.Module = made_by.build(classes)
     forget("build", "settings", "segnet", "models", "utils")
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
