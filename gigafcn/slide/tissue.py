@@ -57,7 +57,7 @@ def _saturation(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     planes = [picture[:, :, channel].astype(np.float32) for channel in range(3)]
     brightest: NDArray[np.float32] = reduce(np.maximum, planes)
     spread = brightest - reduce(np.minimum, planes)
-    saturation: NDArray[np.float32] = spread / np.maximum(brightest, DARKEST)
+    saturation: NDArray[np.float32] = spread / np.maximum(brightest, np.float32(DARKEST))
     return saturation
 
 
