@@ -57,8 +57,8 @@ def _saturation(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     planes = [picture[:, :, channel].astype(np.float32) for channel in range(3)]
     brightest: NDArray[np.float32] = reduce(np.maximum, planes)
     spread = brightest - reduce(np.minimum, planes)
-    saturation: NDArray[np.float32] = spread / np.maximum(brightest, np.float32(DARKEST))
-    return saturation
+    floor: NDArray[np.float32] = np.maximum(brightest, DARKEST, dtype=np.float32)
+    return spread / floor
 
 
 def otsu(values: NDArray[np.float32]) -> float:
