@@ -37,6 +37,8 @@ def verify(  # noqa: PLR0913 - one parameter per flag
     patch: Annotated[str | None, Parameter(metavar="PX|Y,X", show_default=False)] = None,
     output_stride: Annotated[int | None, Parameter(metavar="PX", show_default=False)] = None,
     level: Number = None,
+    mpp: Annotated[str | None, Parameter(metavar="UM|Y,X", show_default=False)] = None,
+    slide_mpp: Annotated[str | None, Parameter(metavar="UM|Y,X", show_default=False)] = None,
     windows: int = 2,
     device: str = "cpu",
     trust: Switch = False,
@@ -72,6 +74,10 @@ def verify(  # noqa: PLR0913 - one parameter per flag
         Px from one patch of a classifier to the next; if unset, the model's own stride.
     level
         Pyramid level that windows are read from.
+    mpp
+        Micrometres per px that the model wants; if unset, what its author states.
+    slide_mpp
+        Micrometres per px of the slide's finest level, instead of what it says.
     windows
         Windows of the slide to compare on: those that show most.
     device
@@ -98,6 +104,8 @@ def verify(  # noqa: PLR0913 - one parameter per flag
         patch=_patch(patch),
         output_stride=output_stride,
         level=level,
+        mpp=_mpp("mpp", mpp),
+        slide_mpp=_mpp("slide-mpp", slide_mpp),
         windows=windows,
         device=device,
         trust=trust,
@@ -145,6 +153,23 @@ def _patch(text: str | None) -> int | tuple[int, int] | None:
         return int(sides) if isinstance(sides, str) else (int(sides[0]), int(sides[1]))
     except ValueError:
         raise UsageError(f"patch {text!r}: give its size in px, such as 224 or 96,128") from None
+
+
+def _mpp(name: str, text: str | None) -> float | tuple[float, float] | None:
+    """One size of pixels for both axes, or two.
+
+    Examples
+    --------
+    >>> _mpp("mpp", "0.5"), _mpp("mpp", "0.25,0.5")
+    (0.5, (0.25, 0.5))
+    """
+    if text is None:
+        return None
+    try:
+        sides = parse_pair(text)
+        return float(sides) if isinstance(sides, str) else (float(sides[0]), float(sides[1]))
+    except ValueError:
+        raise UsageError(f"{name} {text!r}: give µm per px, such as 0.5 or 0.25,0.5") from None
 
 
 def show_certificate(certificate: Certificate) -> None:

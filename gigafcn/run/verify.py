@@ -13,30 +13,25 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from gigafcn.analysis import analyze
 from gigafcn.certificate.cache import cache_key, read_cached, write_cached
 from gigafcn.certificate.certificate import Certificate
-from gigafcn.certificate.compare import Window
 from gigafcn.certificate.examination import examine, full_form, short_form, shows_all, versions
 from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
 from gigafcn.certificate.patchwise import compare_patches
-from gigafcn.engine.pixels import to_input
 from gigafcn.engine.precision import threads
-from gigafcn.errors import ModelError, SlideError, UsageError
-from gigafcn.geometry import Box
+from gigafcn.errors import ModelError, UsageError
 from gigafcn.model.loading import load_model
 from gigafcn.run import choices
 from gigafcn.run.classifiers import as_classifier
 from gigafcn.run.options import Options
+from gigafcn.run.slide_windows import slide_windows
 from gigafcn.run.windowed import ways_out
 from gigafcn.schedule.resources import threads_per_worker
 from gigafcn.slide.opening import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import nn
@@ -45,20 +40,14 @@ if TYPE_CHECKING:
     from gigafcn.model.loading import LoadedModel
     from gigafcn.run.request import Request
     from gigafcn.slide.opening import Source
-    from gigafcn.slide.protocol import Pixels, Slide
+    from gigafcn.slide.protocol import Slide
 
 log = logging.getLogger(__name__)
 
 Pair = tuple[int, int]
 
-PLACES = 5
-"""Places looked at along each axis of a slide, to find windows that show something."""
-
 MOST_THREADS = 4
 """For the short form, whose images are small."""
-
-PATCH_PX = 64
-"""Side of what is looked at."""
 
 
 def verify(  # noqa: PLR0913 - the public interface, keywords only after two
@@ -72,6 +61,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
     patch: int | Pair | None = None,
     output_stride: int | None = None,
     level: int | None = None,
+    mpp: float | tuple[float, float] | None = None,
+    slide_mpp: float | tuple[float, float] | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -104,8 +95,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
         :func:`gigafcn.infer`; None is what the model states, else a guess.
     output_stride
         Px from one patch of a classifier to the next; None is its own stride.
-    level
-        Pyramid level that windows are read from.
+    level, mpp, slide_mpp
+        At which resolution windows are seen, as in :func:`gigafcn.infer`.
     scale, mean, std
         The model sees (stored * scale - mean) / std, as in :func:`gigafcn.infer`.
     windows
@@ -130,7 +121,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
         If the model cannot be loaded or exported, or returns another shape than its graph says,
         or classifies patches and cannot be converted.
     SlideError
-        If the slide cannot be opened or does not fit the model.
+        If the slide cannot be opened or does not fit the model, or its px size is unknown and the
+        model states one.
 
     Examples
     --------
@@ -141,8 +133,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
     if windows < 1:
         raise UsageError(f"windows must be at least 1, got {windows}")
     options = Options(
-        precision=precision, level=level, scale=scale, mean=mean, std=std, output_name=output_name,
-        patch=patch, output_stride=output_stride,
+        precision=precision, level=level, mpp=mpp, slide_mpp=slide_mpp, scale=scale, mean=mean,
+        std=std, output_name=output_name, patch=patch, output_stride=output_stride,
     )  # fmt: skip
     loaded = load_model(model, trust=trust, sha256=sha256, allow_unexpected=allow_unexpected)
     if loaded.whole_image_refusal is not None:
@@ -155,7 +147,7 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
         size = size if classifier is None else classifier.probe_size
         footprint = analyze(tried.module, len(picked), size, choices.output(tried, options))
         form = full_form(precision)
-        chosen = None if slide is None else _slide_windows(slide, loaded, options, picked, windows)
+        chosen = None if slide is None else slide_windows(slide, loaded, options, picked, windows)
         where = choices.device(device)
         with threads(_idle_threads()):
             found = examine(footprint, loaded.name, form, device=where, windows=chosen)
@@ -218,51 +210,3 @@ def _picked(
     if isinstance(asked, int):
         asked = range(asked)
     return choices.channels(slide, model, asked)
-
-
-def _slide_windows(
-    slide: Slide, model: LoadedModel, options: Options, channels: tuple[int, ...], count: int
-) -> Callable[[Pair], Sequence[Window]]:
-    """Reads windows of a size where the slide shows most."""
-    level = choices.level(slide, options.level)
-    scaling = choices.scaling(slide, model, options, len(channels))
-
-    def windows(size: Pair) -> list[Window]:
-        found = []
-        for y, x in _liveliest(slide, level, size)[:count]:
-            stored = _read(slide, level, Box(y, x, y + size[0], x + size[1]))[:, :, list(channels)]
-            pixels = to_input(stored, scaling, torch.device("cpu"), torch.float64)
-            found.append(Window(pixels, "slide", (y, x)))
-        return found
-
-    return windows
-
-
-def _read(slide: Slide, level: int, box: Box) -> Pixels:
-    """A box of a slide; what lies beyond the slide repeats its edge."""
-    shape = slide.levels[level].shape
-    inside = box.clip(shape)
-    if inside.is_empty:
-        raise SlideError(f"{slide.name} has no pixel: {shape[0]} x {shape[1]} px (y, x)")
-    pixels = slide.look(inside, level).pixels
-    beyond = [(0, want - have) for want, have in zip(box.shape, inside.shape, strict=True)]
-    return np.pad(pixels, (*beyond, (0, 0)), mode="edge")
-
-
-def _liveliest(slide: Slide, level: int, size: Pair) -> list[Pair]:
-    """Corners (y, x) of windows on a coarse grid, the one whose middle varies most first."""
-    shape = slide.levels[level].shape
-    starts = [
-        sorted({max(0, n - side) * i // (PLACES - 1) for i in range(PLACES)})
-        for n, side in zip(shape, size, strict=True)
-    ]
-
-    def variation(corner: Pair) -> float:
-        y, x = (
-            min(start + side // 2, n - 1)
-            for start, side, n in zip(corner, size, shape, strict=True)
-        )
-        patch = _read(slide, level, Box(y, x, y + PATCH_PX, x + PATCH_PX))
-        return -float(patch.astype(np.float64).std())
-
-    return sorted(((y, x) for y in starts[0] for x in starts[1]), key=variation)
