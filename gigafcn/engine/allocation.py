@@ -13,20 +13,25 @@ import sys
 
 import torch
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of glibc's ``mallopt``."""
 
 KEPT_BYTES = 1 << 30
 """Freed memory at the end of the heap that is kept."""
+
+ARENAS = 2
+"""Heaps that threads share.  With one for each, as many as eight per processor, every thread that
+a tile begins may leave pieces in another: 1080 MiB at the eighth tile instead of 820."""
 
 LARGEST_BYTES = 32 << 20
 """Blocks up to this come from the heap, not from the system; glibc allows no more."""
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, until :func:`return_freed_memory`."""
+    """Let this process keep what it frees, but for what :func:`return_freed_memory` gives back."""
     library = _glibc()
     if library is not None:
+        library.mallopt(_ARENA_MAX, ARENAS)
         library.mallopt(_MMAP_THRESHOLD, LARGEST_BYTES)
         library.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
 

@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box, Span
-from gigafcn.output.sizing import choose_chunk, choose_shard
+from gigafcn.output.sizing import LEAST_SHARD, choose_chunk, choose_shard
 from gigafcn.plan.memory import sweep_bytes
 from gigafcn.plan.saving import Saving, stored_shape
 from gigafcn.plan.sweep_plan import plan_sweep
-from gigafcn.plan.tiles import rounded_tile, tile_height, tile_units
+from gigafcn.plan.tiles import (
+    TILES_PER_WORKER,
+    count_tiles,
+    rounded_tile,
+    tile_height,
+    tile_units,
+)
 from gigafcn.slide.segments import CACHE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from fractions import Fraction
 
     from gigafcn.graph.model_graph import ModelGraph
@@ -120,7 +126,6 @@ def choose_layout(
     chunk = saved_chunk(saving, demand.box)
     strip_px, block_px = _steps(demand, strip)
     side = chunk * saving.averaged[0], chunk * saving.averaged[1]
-    units = tile_units(demand.period, side)
     asked = None if tile is None else rounded_tile(tile, demand.period, side)
 
     def layout(sides: Pair) -> Layout:
@@ -129,8 +134,20 @@ def choose_layout(
         return Layout(sides, chunk, shard, strip_px, block_px, memory)
 
     return fitting_layout(
-        layout, demand.box.shape, units, asked=asked, budget=budget, workers=workers
+        layout, demand.box.shape, shard_units(saving, shape, chunk, demand.period),
+        margins=_margins(demand), asked=asked, budget=budget, workers=workers,
+    )  # fmt: skip
+
+
+def _margins(demand: Demand) -> Pair:
+    """Map px (y, x) that a cut computes twice at the input; deeper layers less."""
+    y, x = (
+        ceil(demand.graph.need(Span(a, a + p), axis, clip=False).size / stride) - p
+        for axis, (a, p, stride) in enumerate(
+            zip((demand.box.y0, demand.box.x0), demand.period, demand.stride, strict=True)
+        )
     )
+    return max(0, y), max(0, x)
 
 
 def saved_chunk(saving: Saving, box: Box) -> int:
@@ -140,39 +157,47 @@ def saved_chunk(saving: Saving, box: Box) -> int:
     return min(chunk, 1 << most.bit_length() - 1)
 
 
-def saved_shard(saving: Saving, shape: Pair, chunk: int, tile: Pair) -> int:
-    """Side of a shard in stored px, for tiles in map px."""
+def saved_shard(saving: Saving, shape: Pair, chunk: int, tile: Pair | None) -> int:
+    """Side of a shard in stored px, for tiles in map px; None leaves them free."""
     return choose_shard(
         shape, len(saving.scores), dtype=saving.dtype, labels=saving.labels, chunk=chunk,
-        tile=stored_shape(tile, saving.averaged),
+        tile=None if tile is None else stored_shape(tile, saving.averaged),
     )  # fmt: skip
 
 
 def fitting_layout(
     layout: Callable[[Pair], Layout],
     shape: Pair,
-    units: Pair,
+    units: Sequence[Pair],
     *,
+    margins: Pair,
     asked: Pair | None,
     budget: int,
     workers: int,
 ) -> Layout:
-    """The layout of the tile that was asked for, or of the widest tile that fits the budget.
+    """The layout of the tile that was asked for, or of the tile that computes least twice.
 
     Parameters
     ----------
     layout
         Gives the layout for a tile (y, x) in map px.
-    shape, units
-        Of the map, and of the smallest tile, in map px.
+    shape
+        Of the map, in map px.
+    units
+        What tiles are multiples of, in map px (y, x): what is preferred first.
+    margins
+        Map px (y, x) that every cut between tiles computes twice.
 
     Raises
     ------
     UsageError
-        If nothing fits: says the least that would.
+        If nothing fits the budget: says the least that would.
     """
     if asked is None:
-        return _widest(layout, shape, units, budget, workers)
+        tiles = [tile for unit in units for tile in _tiles(shape, unit, margins, workers)]
+        wanted = workers * TILES_PER_WORKER if workers > 1 else 1
+        tiles.sort(key=lambda tile: -min(wanted, count_tiles(shape, tile)))  # else in order
+        return _thriftiest(layout, list(dict.fromkeys(tiles)), budget, workers)
     found = layout(asked)
     if found.memory > budget:
         raise UsageError(
@@ -183,17 +208,16 @@ def fitting_layout(
     return found
 
 
-def _widest(
-    layout: Callable[[Pair], Layout], shape: Pair, units: Pair, budget: int, workers: int
+def _thriftiest(
+    layout: Callable[[Pair], Layout], candidates: list[Pair], budget: int, workers: int
 ) -> Layout:
-    """The widest tile that fits: every cut between columns computes a halo twice."""
+    """The first tile that fits."""
     least: Layout | None = None
-    for wide in _widths(shape[1], units[1]):
-        for tall in _heights(shape, wide, units[0], workers):
-            found = layout((tall, wide))
-            if found.memory <= budget:
-                return found
-            least = found if least is None or found.memory < least.memory else least
+    for tile in candidates:
+        found = layout(tile)
+        if found.memory <= budget:
+            return found
+        least = found if least is None or found.memory < least.memory else least
     assert least is not None
     each = f" for each of {workers} workers" if workers > 1 else ""
     raise UsageError(
@@ -201,6 +225,43 @@ def _widest(
         f"{least.tile[1]} px (y, x) with their halo take {_amount(least.memory)}, the least that "
         f"would do; give --memory {ceil(workers * least.memory / 2**20)}MiB or more"
     )
+
+
+def shard_units(saving: Saving, shape: Pair, chunk: int, period: Pair) -> list[Pair]:
+    """What tiles should be multiples of, in map px (y, x): large shards, small ones, chunks.
+
+    A shard divides its tile, and a map of small shards is a map of many files.
+
+    Parameters
+    ----------
+    shape
+        Stored px (y, x) of the map.
+    chunk
+        Side of a chunk in stored px.
+    period
+        Map px (y, x) on whose multiples tiles are cut.
+    """
+    few = saved_shard(saving, shape, chunk, None)
+    sides = [few, min(few, -(-LEAST_SHARD // chunk) * chunk), chunk]
+    across = saving.averaged
+    return [tile_units(period, (side * across[0], side * across[1])) for side in sides]
+
+
+def _tiles(shape: Pair, units: Pair, margins: Pair, workers: int) -> list[Pair]:
+    """Tiles (y, x) to consider, those that compute least twice first, then the widest."""
+    found = [
+        (tall, wide)
+        for wide in _widths(shape[1], units[1])
+        for tall in _heights(shape, wide, units[0], workers)
+    ]
+
+    def order(tile: Pair) -> tuple[float, int, int]:
+        twice = 1.0
+        for side, whole, margin in zip(tile, shape, margins, strict=True):
+            twice *= 1 + margin / side if side < whole else 1
+        return twice, -tile[1], -tile[0]
+
+    return sorted(found, key=order)
 
 
 def _amount(count: int) -> str:

@@ -22,6 +22,7 @@ from gigafcn.plan.planning import (
     fitting_layout,
     saved_chunk,
     saved_shard,
+    shard_units,
 )
 from gigafcn.plan.saving import stored_shape
 from gigafcn.plan.tiles import TILES_PER_WORKER, rounded_tile, tile_units, tiles
@@ -94,7 +95,7 @@ def choose_window_layout(
     saving, shape = demand.saving, demand.saving.shape(demand.box)
     chunk = _chunk(demand, workers)
     units = tile_units((1, 1), (chunk * saving.averaged[0], chunk * saving.averaged[1]))
-    high = -(-WINDOWS_HIGH * demand.windows.cell[0] // units[0]) * units[0]
+    high = WINDOWS_HIGH * demand.windows.cell[0]
 
     def layout(sides: Pair) -> Layout:
         shard = chunk
@@ -106,11 +107,20 @@ def choose_window_layout(
     return fitting_layout(
         layout,
         demand.box.shape,
-        (high if tile is None else units[0], units[1]),
+        [(-(-high // y) * y, x) for y, x in shard_units(saving, shape, chunk, (1, 1))],
+        margins=_margins(demand.windows),
         asked=None if tile is None else rounded_tile(tile, (1, 1), units),
         budget=budget,
         workers=workers,
     )
+
+
+def _margins(windows: Windows) -> Pair:
+    """Map px (y, x) that windows across a cut are computed for twice."""
+    if windows.mode == "patch":
+        return 0, 0
+    y, x = (size - step for size, step in zip(windows.size, windows.interval, strict=True))
+    return y, x
 
 
 def _chunk(demand: WindowDemand, workers: int) -> int:

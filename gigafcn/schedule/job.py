@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gigafcn.engine.allocation import keep_freed_memory, release_memory
+from gigafcn.engine.allocation import keep_freed_memory, release_memory, return_freed_memory
 from gigafcn.engine.easing import AS_PLANNED, LADDER, is_out_of_memory
 from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.pixels import PRECISIONS
@@ -96,6 +96,8 @@ class Job:
                 reason = " ".join(str(error).split())
             else:
                 self._note(_receipt(made, self.plan.device))
+                # What a tile left in pieces would lie beside what the next one takes.
+                return_freed_memory()
                 return made
             # Only here is nothing of the attempt held any more, by the error's traceback.
             release_memory(self.plan.device)

@@ -16,7 +16,8 @@ from torch import nn
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box, Span
 from gigafcn.graph.trace import trace
-from gigafcn.output.spec import MapSpec
+from gigafcn.output.sizing import MOST_OBJECTS
+from gigafcn.output.spec import MapSpec, count_objects
 from gigafcn.plan.map_geometry import map_geometry
 from gigafcn.plan.planning import Demand, choose_layout, projected_bytes, waste
 from gigafcn.plan.run_plan import RunPlan, Scaling
@@ -29,6 +30,11 @@ PLENTY = 64 << 30
 @pytest.fixture(scope="module")
 def demand() -> Demand:
     """What mapping 6000 x 9000 px with some convolutions on two levels asks for."""
+    return demand_of(SIZE)
+
+
+def demand_of(size: tuple[int, int]) -> Demand:
+    """The same for an image of another size."""
     net = nn.Sequential(
         nn.Conv2d(3, 32, 3, padding=1),
         nn.MaxPool2d(2),
@@ -36,11 +42,11 @@ def demand() -> Demand:
         nn.Upsample(scale_factor=2),
         nn.Conv2d(64, 3, 9, padding=4),
     )
-    graph = trace(net.eval(), 3, SIZE).graph
+    graph = trace(net.eval(), 3, size).graph
     assert graph is not None
     return Demand(
         graph=graph,
-        box=Box.whole(SIZE),
+        box=Box.whole(size),
         period=(2, 2),
         stride=(Fraction(1), Fraction(1)),
         classes=3,
@@ -67,6 +73,18 @@ def test_less_memory_gives_narrower_tiles_that_keep_to_it(demand: Demand) -> Non
         widths.append(layout.tile[1])
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] < widths[0]
+
+
+@pytest.mark.parametrize("gib", [2, 4, 64])
+def test_a_huge_map_is_cut_into_whole_large_shards_rather_than_thin_rows(gib: int) -> None:
+    huge = demand_of((131_072, 131_072))
+    layout = choose_layout(huge, tile=None, strip=None, budget=gib << 30, workers=1)
+    spec = MapSpec(
+        huge.box.shape, ("a", "b", "c"), ("FF0000", "00FF00", "0000FF"), "uint8", layout.chunk,
+        layout.shard, labels=True,
+    )  # fmt: skip
+    assert count_objects(spec) <= MOST_OBJECTS
+    assert waste(huge.graph, huge.box, layout.tile) < 1.02
 
 
 def least_memory(demand: Demand, workers: int = 1) -> int:
