@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -151,3 +152,41 @@ class StripReader:
                 continue
             return True
         return False
+
+
+class SharedStrips:
+    """Strips of one reader for several that take all of them, at about the same pace.
+
+    A strip is held until the last has taken it.
+
+    Parameters
+    ----------
+    strips
+        The reader.
+    count
+        How many share it.
+    """
+
+    def __init__(self, strips: StripReader, count: int) -> None:
+        self._strips = iter(strips)
+        self._lock = threading.Lock()
+        self._waiting: list[deque[tuple[Box, Pixels]]] = [deque() for _ in range(count)]
+        self._given = 0
+
+    def reader(self) -> Iterator[tuple[Box, Pixels]]:
+        """All strips, for the next that shares them."""
+        own = self._waiting[self._given]
+        self._given += 1
+        return self._taken(own)
+
+    def _taken(self, own: deque[tuple[Box, Pixels]]) -> Iterator[tuple[Box, Pixels]]:
+        while True:
+            with self._lock:
+                if not own:
+                    strip = next(self._strips, None)
+                    if strip is None:
+                        return
+                    for waiting in self._waiting:
+                        waiting.append(strip)
+                strip = own.popleft()
+            yield strip

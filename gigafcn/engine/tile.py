@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,15 +16,16 @@ from torch import Tensor
 
 from gigafcn.engine.account import Account
 from gigafcn.engine.easing import AS_PLANNED, Ease
+from gigafcn.engine.lanes import Lanes
 from gigafcn.engine.parts import Parts
 from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
-from gigafcn.engine.reading import PaddedImage, StripReader
+from gigafcn.engine.reading import PaddedImage, SharedStrips, StripReader
 from gigafcn.engine.scores import ScoreSink, in_store
 from gigafcn.engine.sweep import Sweep
 from gigafcn.engine.timeline import Doing, Stretch, Watch
 from gigafcn.engine.writing import ShardWriter
-from gigafcn.geometry import Box
+from gigafcn.geometry import Box, Span
 from gigafcn.plan.sweep_plan import SweepPlan, plan_sweep
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.output.store import MapStore
     from gigafcn.plan.run_plan import RunPlan
+    from gigafcn.slide.protocol import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,12 @@ def compute_tile(
     eased = replace(plan, strip=ease.strip(plan))
     parts = Parts(plan, ease.groups(tile, plan))
     where = in_store(tile, plan)
-    with ShardWriter(store, plan.spec, where, parts.status, watch) as writer, as_asked():
-        parts.compute(lambda box: _Steps(graph, eased, box, image, writer), writer)
+    with (
+        ShardWriter(store, plan.spec, where, parts.status, watch) as writer,
+        as_asked(),
+        Lanes(plan.lanes, plan.threads) as lanes,
+    ):
+        parts.compute(lambda box: _Steps(graph, eased, box, image, writer, lanes), writer)
     return receipt(tile, start, parts.readers, writer, ease)
 
 
@@ -136,20 +143,59 @@ def receipt(
 
 
 class _Steps:
-    """The sweep of one part, and its two ends: where pixels come from and where scores go."""
+    """The sweeps of one part, which compute its columns side by side."""
 
     def __init__(
-        self, graph: ModelGraph, plan: RunPlan, part: Box, image: PaddedImage, writer: ShardWriter
+        self,
+        graph: ModelGraph,
+        plan: RunPlan,
+        part: Box,
+        image: PaddedImage,
+        writer: ShardWriter,
+        lanes: Lanes,
     ) -> None:
-        sweep = sweep_plan(graph, plan, part)
-        strips = [Box.of(y, sweep.window.x) for y in sweep.rows[0].new if not y.is_empty]
+        columns = plan.columns(part)
+        sweeps = [sweep_plan(graph, plan, column) for column in columns]
+        across = Span(sweeps[0].window.x0, sweeps[-1].window.x1)
+        strips = [Box.of(y, across) for y in sweeps[0].rows[0].new if not y.is_empty]
         account = Account(plan, in_store(part, plan))
         self.reader = StripReader(image, strips, account, writer.watch)
-        self._sweep = Sweep(graph, sweep)
+        shared = SharedStrips(self.reader, len(columns))
+        self._columns = [
+            _Column(Sweep(graph, sweep), plan, column, shared.reader(), writer)
+            for sweep, column in zip(sweeps, columns, strict=True)
+        ]
+        self._lanes = lanes
+
+    @property
+    def done(self) -> int:
+        """See :class:`gigafcn.engine.parts.Part`."""
+        return min(column.done for column in self._columns)
+
+    def steps(self) -> Iterator[None]:
+        """See :class:`gigafcn.engine.parts.Part`."""
+        under_way = [column.strips() for column in self._columns]
+        # All columns have the same rows, so they end together.
+        while _ENDED not in self._lanes.together([partial(next, it, _ENDED) for it in under_way]):
+            yield
+
+
+class _Column:
+    """The sweep of one column, and its two ends: where pixels come from and where scores go."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        plan: RunPlan,
+        column: Box,
+        strips: Iterator[tuple[Box, Pixels]],
+        writer: ShardWriter,
+    ) -> None:
+        self._sweep = sweep
         self._plan = plan
-        self._sink = ScoreSink(plan, part, writer)
+        self._sink = ScoreSink(plan, column, writer)
         self._watch = writer.watch
-        self._strips = iter(self.reader)
+        self._strips = strips
         self._held = Box(0, 0, 0, 0)
         self._dtype = PRECISIONS[plan.precision]
         self._device = torch.device(plan.device)
@@ -157,16 +203,16 @@ class _Steps:
 
     @property
     def done(self) -> int:
-        """See :class:`gigafcn.engine.parts.Part`."""
+        """Stored row up to which everything was handed on."""
         return self._sink.done
 
-    def steps(self) -> Iterator[None]:
-        """See :class:`gigafcn.engine.parts.Part`."""
-        for _ in self._sweep.strips(self.read, self.write):
+    def strips(self) -> Iterator[None]:
+        """Compute strip by strip."""
+        for _ in self._sweep.strips(self._read, self._write):
             self._computing_since = None  # what follows may be another part's
             yield
 
-    def read(self, box: Box) -> Tensor:
+    def _read(self, box: Box) -> Tensor:
         """The model's input for a box of the padded image; strips come in order."""
         self._computed()
         while not self._held.contains(box):
@@ -179,7 +225,7 @@ class _Steps:
         self._computing_since = time.perf_counter()
         return pixels
 
-    def write(self, box: Box, logits: Tensor) -> None:
+    def _write(self, box: Box, logits: Tensor) -> None:
         """Hand a block of the model's output on."""
         self._computed()
         with self._watch.during(Doing.TO_HOST):
@@ -191,3 +237,6 @@ class _Steps:
         """Note what lies between the two ends."""
         if self._computing_since is not None:
             self._watch.note(Doing.COMPUTING, self._computing_since)
+
+
+_ENDED = object()

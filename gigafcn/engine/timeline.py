@@ -54,7 +54,8 @@ class Watch:
     """
 
     def __init__(self, advance: Callable[[int], None], *, kept: bool = False) -> None:
-        self.advance = advance
+        self._advance = advance
+        self._advancing = threading.Lock()
         self._kept = kept
         self._process = f"{socket.gethostname()}:{os.getpid()}"
         self._epoch = time.time() - time.perf_counter()
@@ -63,6 +64,11 @@ class Watch:
         """Sum of each."""
 
         self.stretches: list[Stretch] = []
+
+    def advance(self, pixels: int) -> None:
+        """So many map px more are computed; may raise to stop the tile."""
+        with self._advancing:
+            self._advance(pixels)
 
     @contextmanager
     def during(self, doing: Doing) -> Iterator[None]:

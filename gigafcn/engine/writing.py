@@ -71,6 +71,7 @@ class ShardWriter:
     _queue: queue.Queue[ShardRow | None] = field(
         default_factory=lambda: queue.Queue(maxsize=WAITING)
     )
+    _opening: threading.Lock = field(default_factory=threading.Lock)
     _error: BaseException | None = None
     _thread: threading.Thread | None = None
 
@@ -116,7 +117,8 @@ class ShardWriter:
     def _touched(self, rows: Span) -> list[ShardRow]:
         shard = self.spec.shard
         first, last = rows.start // shard, (rows.stop - 1) // shard
-        return [self._rows.get(k) or self._opened(k) for k in range(first, last + 1)]
+        with self._opening:  # columns of a tile are put from threads of their own
+            return [self._rows.get(k) or self._opened(k) for k in range(first, last + 1)]
 
     def _opened(self, key: int) -> ShardRow:
         shard = self.spec.shard

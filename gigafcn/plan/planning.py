@@ -18,6 +18,7 @@ from gigafcn.plan.tiles import (
     rounded_tile,
     tile_height,
     tile_units,
+    tiles,
 )
 from gigafcn.slide.segments import CACHE_BYTES
 
@@ -52,6 +53,9 @@ LEAST_CHUNK = 16
 MOST_CHUNK_PX = 8192
 """Map px that the side of a chunk stands for at most; chunks are the least that a tile can be."""
 
+LANE_MARGINS = 6
+"""Times the halo between two columns, which both compute, that each is wide at least."""
+
 ROWS_HELD = 4
 """Shard rows in memory: filling, waiting, being compressed, and the coarser levels."""
 
@@ -84,6 +88,9 @@ class Demand:
 
     weights: int
     """Bytes of the model's weights."""
+
+    lanes: int = 1
+    """Columns of a tile that may be computed side by side."""
 
     decoded: int = 0
     """Bytes per column of input px of what the slide decodes at once and keeps; see
@@ -194,18 +201,18 @@ def fitting_layout(
         If nothing fits the budget: says the least that would.
     """
     if asked is None:
-        tiles = [tile for unit in units for tile in _tiles(shape, unit, margins, workers)]
+        found = [tile for unit in units for tile in _tiles(shape, unit, margins, workers)]
         wanted = workers * TILES_PER_WORKER if workers > 1 else 1
-        tiles.sort(key=lambda tile: -min(wanted, count_tiles(shape, tile)))  # else in order
-        return _thriftiest(layout, list(dict.fromkeys(tiles)), budget, workers)
-    found = layout(asked)
-    if found.memory > budget:
+        found.sort(key=lambda tile: -min(wanted, count_tiles(shape, tile)))  # else in order
+        return _thriftiest(layout, list(dict.fromkeys(found)), budget, workers)
+    only = layout(asked)
+    if only.memory > budget:
         raise UsageError(
-            f"tiles of {found.tile[0]} x {found.tile[1]} px (y, x) take "
-            f"{_amount(found.memory)}, the memory is {_amount(budget)}; "
+            f"tiles of {only.tile[0]} x {only.tile[1]} px (y, x) take "
+            f"{_amount(only.memory)}, the memory is {_amount(budget)}; "
             f"take a smaller --tile or more --memory"
         )
-    return found
+    return only
 
 
 def _thriftiest(
@@ -321,7 +328,9 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
     # Carried rows reach their full height after a few strips; a taller tile takes no more.
     margin = demand.graph.need(Span(box.y0, box.y0 + strip), 0, clip=False).size
     rows = min(tile[0], box.y.size, 8 * strip + ceil(4 * margin / demand.stride[0]))
-    columns = min(tile[1], box.x.size)
+    wide = min(tile[1], box.x.size)
+    lanes = max(1, min(demand.lanes, wide // lane_px(demand, block)))
+    columns = ceil(wide / lanes)
     sample = Box(0, 0, rows, columns).shift(
         box.y0 + (box.y.size - rows) // 2, box.x0 + (box.x.size - columns) // 2
     )
@@ -333,12 +342,18 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
         block=block,
         period=demand.period,
     )
-    sweep = sweep_bytes(demand.graph.nodes, demand.graph.output, plan, demand.item)
-    strips = STRIPS_HELD * plan.rows[0].largest_new * plan.window.x.size * demand.stored_bytes
-    high, wide = stored_shape((rows, columns), demand.saving.averaged)
+    sweep = lanes * sweep_bytes(demand.graph.nodes, demand.graph.output, plan, demand.item)
+    window = lanes * plan.window.x.size
+    strips = STRIPS_HELD * plan.rows[0].largest_new * window * demand.stored_bytes
+    high, wide = stored_shape((rows, wide), demand.saving.averaged)
     stored = ROWS_HELD * min(shard, high) * wide * demand.saving.bytes_per_px
-    decoded = decoded_bytes(demand.decoded, plan.window.x.size)
+    decoded = decoded_bytes(demand.decoded, window)
     return BASE_BYTES + 2 * demand.weights + sweep + strips + decoded + stored
+
+
+def lane_px(demand: Demand, block: int) -> int:
+    """Width in map px from which a column may be computed beside others."""
+    return max(block, LANE_MARGINS * _margins(demand)[1])
 
 
 def decoded_bytes(per_column: int, columns: int) -> int:
@@ -346,12 +361,24 @@ def decoded_bytes(per_column: int, columns: int) -> int:
     return max(CACHE_BYTES, per_column * columns) if per_column else 0
 
 
-def waste(graph: ModelGraph, box: Box, tile: Pair) -> float:
-    """Input px read per input px needed, over all tiles; 1.0 when nothing is read twice."""
+def waste(
+    graph: ModelGraph, box: Box, tile: Pair, columns: Callable[[Box], list[Box]] | None = None
+) -> float:
+    """Input px computed per input px needed, over all tiles; 1.0 when nothing is computed twice.
+
+    Parameters
+    ----------
+    columns
+        Gives the columns of a tile that are computed side by side; None computes it whole.
+    """
+    cut = columns or (lambda tile: [tile])
+    rows = list(tiles(Box.of(box.y, Span(box.x0, box.x0 + 1)), tile))
+    across = [
+        part for one in tiles(Box.of(Span(box.y0, box.y0 + 1), box.x), tile) for part in cut(one)
+    ]
     shares = []
-    for axis in (0, 1):
-        span, side = box.spans[axis], tile[axis]
-        cuts = [Span(a, min(a + side, span.stop)) for a in range(span.start, span.stop, side)]
-        windows = sum(graph.need(cut, axis).size for cut in cuts)
+    for axis, parts in enumerate((rows, across)):
+        span = box.spans[axis]
+        windows = sum(graph.need(part.spans[axis], axis).size for part in parts)
         shares.append(windows / max(1, graph.need(span, axis).size))
     return shares[0] * shares[1]

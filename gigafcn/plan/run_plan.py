@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.geometry import Box
@@ -95,6 +96,12 @@ class RunPlan:
     tissue: Tissue | None = None
     """Chunks that are computed; None computes all."""
 
+    lanes: int = 1
+    """Columns that are computed side by side, sharing the threads out, where there is room."""
+
+    lane: int = 1
+    """Map px that each is wide at least."""
+
     def tiles(self) -> list[Box]:
         """Tiles to compute, in map px: all that show tissue."""
         every = list(tiles(self.box, self.tile))
@@ -120,6 +127,14 @@ class RunPlan:
             part = Box(place.y0 * y, place.x0 * x, place.y1 * y, place.x1 * x)
             found.append(part.shift(self.box.y0, self.box.x0).intersect(tile))
         return found
+
+    def columns(self, part: Box) -> list[Box]:
+        """A part of a tile cut into columns of whole chunks that are computed side by side."""
+        unit = self.spec.chunk * self.averaged[1]
+        count = max(1, min(self.lanes, part.x.size // max(self.lane, unit)))
+        cuts = [part.x0 + round(part.x.size * i / count / unit) * unit for i in range(count)]
+        cuts.append(part.x1)
+        return [Box(part.y0, a, part.y1, b) for a, b in pairwise(cuts)]
 
     @property
     def computed_share(self) -> float:

@@ -157,7 +157,7 @@ class PlanReport:
     def _waste(self) -> str:
         if self.windows is not None:
             return f"each px is computed {self.waste:.2f} times"
-        return f"{100 * (self.waste - 1):.1f} % of the pixels are read twice"
+        return f"{100 * (self.waste - 1):.1f} % of the pixels are computed twice"
 
     def _tissue_rows(self) -> list[tuple[str, str]]:
         if self.tissue is None:
@@ -233,15 +233,17 @@ def _report(request: Request) -> PlanReport:
 
 def _exact_figures(request: Request) -> dict[str, Any]:
     run, graph = request.plan, request.graph
-    read_twice = waste(graph, run.box, run.tile)
+    repeated = waste(graph, run.box, run.tile, run.columns)
     needed = graph.need_box(run.box)
     spare = spare_processors(run, request.options.workers or 1)
     return {
         "halo": request.exact.halo,
         "period": request.exact.period,
         "window": _largest_window(request),
-        "waste": read_twice,
-        "seconds": needed.area * read_twice * try_part(request).overlapped(spare),
+        "waste": repeated,
+        "seconds": needed.area
+        * waste(graph, run.box, run.tile)
+        * try_part(request).overlapped(spare),
     }
 
 

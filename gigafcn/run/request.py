@@ -20,7 +20,7 @@ from gigafcn.output.palette import colours_for
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.image_grid import ImageGrid, as_described
 from gigafcn.plan.map_geometry import MapGeometry, map_geometry
-from gigafcn.plan.planning import Demand, Layout, choose_layout
+from gigafcn.plan.planning import Demand, Layout, choose_layout, lane_px
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
 from gigafcn.run.known_model import KnownModel
@@ -161,7 +161,7 @@ def _prepared(
         stride=footprint.stride,
         classes=end.classes,
         saving=kept,
-        **_sizes(slide, grid, model, options),
+        **_sizes(slide, grid, model, options, device),
     )
     layout = _layout(demand, options)
     chosen = _Chosen(grid, channels, activation, device, mpp)
@@ -184,10 +184,13 @@ def _part(
     return saving.aligned(asked, geometry.shape)
 
 
-def _sizes(slide: Slide, grid: ImageGrid, model: LoadedModel, options: Options) -> dict[str, int]:
-    """Bytes of one value while computing, of an input px that waits, and of all weights."""
+def _sizes(
+    slide: Slide, grid: ImageGrid, model: LoadedModel, options: Options, device: str
+) -> dict[str, int]:
+    """Columns side by side; bytes of a value while computing, of waiting px, of all weights."""
     return {
         "item": torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
+        "lanes": choices.threads(options) if device == "cpu" else 1,
         "stored_bytes": grid.pixel_bytes(slide.dtype.itemsize, slide.channels),
         "decoded": choices.decoded(slide, grid),
         "weights": sum(p.numel() * p.element_size() for p in model.module.parameters()),
@@ -296,6 +299,8 @@ def _plan(
         pixel=chosen.grid.pixel,
         output=choices.output(model, options),
         averaged=demand.saving.averaged,
+        lanes=demand.lanes if isinstance(demand, Demand) else 1,
+        lane=lane_px(demand, layout.block) if isinstance(demand, Demand) else 1,
     )
     return with_tissue(plan, slide, options, demand)
 

@@ -6,10 +6,8 @@ it.  The first strip also fills the halo, so what counts are the blocks after it
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -104,16 +102,18 @@ def spare_processors(plan: RunPlan, workers: int) -> int:
 
 
 def _steady(ends: list[tuple[float, int]], plan: RunPlan) -> float:
-    """Median seconds per map px of a block once the sweep is under way."""
-    first = -(-plan.box.x.size // plan.block)
-    costs = [(end - begin) / pixels for (begin, _), (end, pixels) in pairwise(ends)]
-    return statistics.median(costs[first:] or costs)
+    """Seconds per map px once the sweep is under way."""
+    first = sum(-(-column.x.size // plan.block) for column in plan.columns(plan.box))
+    under_way = ends[first:] if len(ends) > first + 1 else ends
+    pixels = sum(done for _, done in under_way[1:])
+    return (under_way[-1][0] - under_way[0][0]) / pixels
 
 
 def _plan_of_part(plan: RunPlan) -> RunPlan:
     """The plan of a part in the middle, as a map of its own with one tile."""
     rows = middle(plan, 0, STRIPS * plan.strip)
-    columns = middle(plan, 1, min(plan.tile[1], BLOCKS * plan.block))
+    wide = plan.lanes * max(BLOCKS * plan.block, plan.lane)
+    columns = middle(plan, 1, min(plan.tile[1], wide))
     box = Box.of(rows, columns)
     shape = stored_shape(box.shape, plan.averaged)
     return replace(

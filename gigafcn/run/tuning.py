@@ -18,7 +18,7 @@ import torch
 from gigafcn.certificate.cache import cache_folder, cache_key, keep
 from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
 from gigafcn.errors import GigafcnError
-from gigafcn.plan.planning import Demand, Steps, memory_of, steps_of
+from gigafcn.plan.planning import Demand, Steps, lane_px, memory_of, steps_of
 from gigafcn.run import choices
 from gigafcn.run.trial import spare_processors, try_part
 from gigafcn.schedule.job import placed_graph
@@ -110,4 +110,5 @@ def _with(request: Request, demand: Demand, steps: Steps) -> Request | None:
     if memory > choices.memory(request.options) // (request.options.workers or 1):
         return None
     layout = replace(request.layout, strip=strip, block=block, memory=memory)
-    return replace(request, layout=layout, plan=replace(request.plan, strip=strip, block=block))
+    plan = replace(request.plan, strip=strip, block=block, lane=lane_px(demand, block))
+    return replace(request, layout=layout, plan=plan)
