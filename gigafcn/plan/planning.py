@@ -202,8 +202,10 @@ def fitting_layout(
     """
     if asked is None:
         found = [tile for unit in units for tile in _tiles(shape, unit, margins, workers)]
-        wanted = workers * TILES_PER_WORKER if workers > 1 else 1
-        found.sort(key=lambda tile: -min(wanted, count_tiles(shape, tile)))  # else in order
+        # Larger shards are no reason to leave workers idle that rows of chunks would feed.
+        rows = tile_height(shape, shape[1], units[-1][0], workers)
+        enough = min(workers * TILES_PER_WORKER, count_tiles(shape, (rows, shape[1])))
+        found.sort(key=lambda tile: count_tiles(shape, tile) < enough)  # else in order
         return _thriftiest(layout, list(dict.fromkeys(found)), budget, workers)
     only = layout(asked)
     if only.memory > budget:

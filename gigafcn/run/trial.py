@@ -53,7 +53,8 @@ class Pace:
         ----------
         spare
             Processors that the threads of all workers leave free. If there are none, what is
-            compressed takes time from what is computed; reading did so in the trial already.
+            compressed takes its time from what is computed, with Python's lock; reading did so in
+            the trial already.
         """
         if spare > 0:
             return max(self.computing, self.reading, self.storing)
@@ -92,7 +93,7 @@ def try_part(request: Request, graph: ModelGraph | None = None) -> Pace:
     return Pace(
         computing=_steady(ends, plan) / float(stride[0] * stride[1]),
         reading=receipt.took[Doing.READING] / request.graph.need_box(plan.box).area,
-        storing=receipt.took[Doing.STORING] / pixels / plan.threads,
+        storing=receipt.took[Doing.STORING] / pixels,
     )
 
 

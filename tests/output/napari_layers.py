@@ -3,7 +3,8 @@
     python -W ignore -m tests.output.napari_layers MAP
 
 Prints, as JSON, for each layer its kind and the world coordinates of its first and last px.  napari
-and its plugins warn while they are loaded, which the tests' own process takes for errors.
+and its plugins warn while they are loaded, which the tests' own process takes for errors; so they
+are only loaded in the function.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import json
 import sys
 from typing import Any
 
-from napari.layers import Layer
-from napari.layers.utils.stack_utils import split_channels
-from napari_ome_zarr import napari_get_reader
-
 
 def layers(root: str) -> list[dict[str, Any]]:
     """World coordinates (y, x) of the first and last px of each layer."""
+    from napari.layers import Layer
+    from napari.layers.utils.stack_utils import split_channels
+    from napari_ome_zarr import napari_get_reader
+
     found = []
     for data, meta, kind in napari_get_reader(root)(root):
         axis = meta.pop("channel_axis", None)
