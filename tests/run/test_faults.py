@@ -88,22 +88,24 @@ def test_workers_that_die_of_every_tile_end_the_run() -> None:
         refuse_hopeless(HOPELESS, computed=0)
 
 
-def stopping(grace_s: float, after: int, path: Path, **options: Any) -> int:
-    """Ask a run to stop once some tiles are done; returns how many are stored."""
+def stopping(grace_s: float, after: int, path: Path, **options: Any) -> tuple[int, int]:
+    """Ask a run to stop once some tiles are done; how many are stored then, and in the end."""
     stop = StopRequest(grace_s)
+    asked: list[int] = []
 
     def watch(report: Progress) -> None:
         # In a tile, as a signal would come: some of its pixels are computed.
         if not stop.asked and report.tiles_done >= after and report.pixels_done > report.tiles_done:
+            asked.append(len(RunFolder(path).receipts()))
             stop.ask(Preempted("SIGTERM arrived"))
 
     with pytest.raises(Preempted):
         mapped(path, progress=watch, stop=stop, **options)
-    return len(RunFolder(path).receipts())
+    return asked[0], len(RunFolder(path).receipts())
 
 
 def test_a_run_asked_to_stop_begins_no_more_tiles_and_can_be_gone_on_with(tmp_path: Path) -> None:
-    stored = stopping(60, 2, tmp_path / "m.zarr")
+    _, stored = stopping(60, 2, tmp_path / "m.zarr")
     assert 2 <= stored <= 4
     result = mapped(tmp_path / "m.zarr")
     assert result.summary["tiles_found"] == stored
@@ -113,12 +115,13 @@ def test_a_run_asked_to_stop_begins_no_more_tiles_and_can_be_gone_on_with(tmp_pa
 
 def test_a_tile_under_way_is_abandoned_when_its_grace_is_over(tmp_path: Path) -> None:
     # Row by row, so that a tile is not over at once when it is asked to stop.
-    assert stopping(0, 2, tmp_path / "m.zarr", strip=1) == 2
+    before, stored = stopping(0, 2, tmp_path / "m.zarr", strip=1)
+    assert stored == before < TILES
 
 
 @pytest.mark.dask
 def test_worker_processes_finish_their_tile_and_begin_no_other(tmp_path: Path) -> None:
-    stored = stopping(60, 1, tmp_path / "m.zarr", workers=1)
+    _, stored = stopping(60, 1, tmp_path / "m.zarr", workers=1)
     assert 1 <= stored < TILES
     assert mapped(tmp_path / "m.zarr").summary["tiles_found"] == stored
 
