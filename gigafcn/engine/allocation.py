@@ -27,11 +27,17 @@ LARGEST_BYTES = 32 << 20
 """Blocks up to this come from the heap, not from the system; glibc allows no more."""
 
 
+def share_heaps() -> None:
+    """Let threads share a few heaps; counts only before this process has many threads."""
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_ARENA_MAX, ARENAS)
+
+
 def keep_freed_memory() -> None:
     """Let this process keep what it frees, but for what :func:`return_freed_memory` gives back."""
     library = _glibc()
     if library is not None:
-        library.mallopt(_ARENA_MAX, ARENAS)
         library.mallopt(_MMAP_THRESHOLD, LARGEST_BYTES)
         library.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
 

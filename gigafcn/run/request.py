@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from gigafcn.analysis import Footprint, analyze
+from gigafcn.engine.allocation import share_heaps
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.errors import ModelError, NonLocalError, UsageError
@@ -116,6 +117,7 @@ def prepare(
     UsageError
         If an option cannot be carried out.
     """
+    share_heaps()
     device, known = choices.work_device(options), KnownModel.of(model)
     slide = open_slide(source, plane=options.plane)
     slide.name = name or slide.name

@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from gigafcn.engine.allocation import keep_freed_memory, release_memory, return_freed_memory
+from gigafcn.engine.allocation import (
+    keep_freed_memory,
+    release_memory,
+    return_freed_memory,
+    share_heaps,
+)
 from gigafcn.engine.easing import AS_PLANNED, LADDER, is_out_of_memory
 from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.pixels import PRECISIONS
@@ -196,6 +201,7 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
     """Open slide and model from files, in a worker process."""
     plan = RunPlan.from_json(plan_json)
     torch.set_num_threads(plan.threads)
+    share_heaps()
     keep_freed_memory()
     slide = _slide_of(files)
     module = _module_of(files)
