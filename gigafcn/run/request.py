@@ -36,10 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gigafcn.engine.forward import Forward
-    from gigafcn.geometry import Box
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.model.loading import LoadedModel
-    from gigafcn.plan.saving import Saving
     from gigafcn.plan.window_layout import WindowDemand
     from gigafcn.plan.windows import Windows
     from gigafcn.run.classifiers import Classifier
@@ -158,7 +156,7 @@ def _prepared(
     )  # fmt: skip
     demand = Demand(
         graph=footprint.graph,
-        box=_part(slide, grid, geometry, kept, options),
+        box=kept.aligned(choices.map_part(slide, grid, geometry, options.region), geometry.shape),
         period=period,
         stride=footprint.stride,
         classes=end.classes,
@@ -176,14 +174,6 @@ def _prepared(
 
 def _image(slide: Slide, plan: RunPlan, options: Options) -> PaddedImage:
     return PaddedImage(slide, plan.level, plan.channels, plan.geometry, options.strict)
-
-
-def _part(
-    slide: Slide, grid: ImageGrid, geometry: MapGeometry, saving: Saving, options: Options
-) -> Box:
-    """The part of the map to compute: what was asked for, in whole stored px."""
-    asked = choices.map_part(slide, grid, geometry, options.region)
-    return saving.aligned(asked, geometry.shape)
 
 
 def _sizes(
