@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributed import Client
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -54,10 +56,12 @@ def worker_words(file: Path) -> tuple[str, ...]:
 
 @contextmanager
 def cluster(folder: Path, workers: int) -> Iterator[Path]:
-    """A scheduler and workers; yields the scheduler's file."""
+    """A scheduler and workers; yields the scheduler's file once all of them have joined."""
     file = folder / "scheduler.json"
     with ExitStack() as processes:
         processes.enter_context(running(scheduler_words(file), folder, "scheduler"))
         for number in range(workers):
             processes.enter_context(running(worker_words(file), folder, f"worker-{number}"))
+        with Client(scheduler_file=str(file), set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=60)
         yield file
