@@ -239,7 +239,8 @@ def _thriftiest(
 def shard_units(saving: Saving, shape: Pair, chunk: int, period: Pair) -> list[Pair]:
     """What tiles should be multiples of, in map px (y, x): large shards, small ones, chunks.
 
-    A shard divides its tile, and a map of small shards is a map of many files.
+    A shard divides its tile, and a map of small shards is a map of many files.  Two shards make
+    one of the next coarser level, which the tile then builds from what it has in memory.
 
     Parameters
     ----------
@@ -251,7 +252,7 @@ def shard_units(saving: Saving, shape: Pair, chunk: int, period: Pair) -> list[P
         Map px (y, x) on whose multiples tiles are cut.
     """
     few = saved_shard(saving, shape, chunk, None)
-    sides = [few, min(few, -(-LEAST_SHARD // chunk) * chunk), chunk]
+    sides = [2 * few, few, min(few, -(-LEAST_SHARD // chunk) * chunk), chunk]
     across = saving.averaged
     return [tile_units(period, (side * across[0], side * across[1])) for side in sides]
 
@@ -347,7 +348,7 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
     sweep = lanes * sweep_bytes(demand.graph.nodes, demand.graph.output, plan, demand.item)
     window = lanes * plan.window.x.size
     strips = STRIPS_HELD * plan.rows[0].largest_new * window * demand.stored_bytes
-    high, wide = stored_shape((rows, wide), demand.saving.averaged)
+    high, wide = stored_shape((min(tile[0], box.y.size), wide), demand.saving.averaged)
     stored = ROWS_HELD * min(shard, high) * wide * demand.saving.bytes_per_px
     decoded = decoded_bytes(demand.decoded, window)
     return BASE_BYTES + 2 * demand.weights + sweep + strips + decoded + stored

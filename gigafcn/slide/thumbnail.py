@@ -2,9 +2,10 @@
 
 Of a part nothing else is read.  The coarsest level that is still as large as wanted (the finest
 when none is) is reduced by a whole factor: each pixel of the thumbnail is the mean of a block.  The
-level is read in bands of whole blocks, so memory is bounded however large the slide.  Of more than
-2^28 px only some rows of each block are read: enough for a first look, and much faster where rows
-can be read apart.  What cannot be read is shown as the slide's background.
+level is read in bands of whole blocks, and where stored tiles are taller than these in stripes of
+columns, so memory is bounded however large the slide.  Of more than 2^28 px only some rows of each
+block are read: enough for a first look, and much faster where rows can be read apart.  What cannot
+be read is shown as the slide's background.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gigafcn.slide.protocol import Level, Pixels, Slide
 
 _BAND_BYTES = 16 << 20
+_DECODED_BYTES = 32 << 20
+"""Decoded segments of a stripe of columns, which lie in memory while it is read."""
 _WHOLE_PX = 1 << 28
 """Largest level of which every pixel is read."""
 _ROWS_READ = 8
@@ -88,20 +91,36 @@ def _on_level(box: Box | None, level: Level) -> Box:
 
 def _reduced(slide: Slide, level: int, part: Box, factor: int) -> Pixels:
     """Block means of a part of a level, (y, x, c) float32."""
+    stripe = factor * max(1, _stripe_px(slide, level) // factor)
+    stripes = [
+        _of_stripe(slide, level, part._replace(x0=x, x1=min(x + stripe, part.x1)), part, factor)
+        for x in range(part.x0, part.x1, stripe)
+    ]
+    return np.concatenate(stripes, axis=1)
+
+
+def _stripe_px(slide: Slide, level: int) -> int:
+    """Columns read from top to bottom before the next, so that what is decoded at once is small."""
+    column_bytes = slide.levels[level].decoded_rows * slide.channels * slide.dtype.itemsize
+    return max(1, _DECODED_BYTES // max(1, column_bytes))
+
+
+def _of_stripe(slide: Slide, level: int, stripe: Box, part: Box, factor: int) -> Pixels:
+    """Block means of some columns of a part, band by band."""
     height, width = part.shape
     rows_out = -(-height // factor)
     sampled = height * width > _WHOLE_PX and factor > _ROWS_READ
     rows = _ROWS_READ if sampled else factor
-    row_bytes = width * slide.channels * max(4, slide.dtype.itemsize)
+    row_bytes = stripe.x.size * slide.channels * max(4, slide.dtype.itemsize)
     per_band = 1 if sampled else max(1, _BAND_BYTES // (row_bytes * factor))
-    out = np.empty((rows_out, -(-width // factor), slide.channels), np.float32)
+    out = np.empty((rows_out, -(-stripe.x.size // factor), slide.channels), np.float32)
     for first in range(0, rows_out, per_band):
         last = min(first + per_band, rows_out)
         top, bottom = first * factor, min(last * factor, height)
         if sampled:
             top += max(0, (bottom - top - rows) // 2)
             bottom = min(bottom, top + rows)
-        band = Box(top, 0, bottom, width).shift(part.y0, part.x0)
+        band = Box.of(Span(top, bottom), Span(0, stripe.x.size)).shift(stripe.y0, stripe.x0)
         out[first:last] = _block_means(slide, level, band, (rows, factor))
     return out
 

@@ -19,7 +19,7 @@ from gigafcn.graph.trace import trace
 from gigafcn.output.sizing import MOST_OBJECTS
 from gigafcn.output.spec import MapSpec, count_objects
 from gigafcn.plan.map_geometry import map_geometry
-from gigafcn.plan.planning import Demand, choose_layout, projected_bytes, waste
+from gigafcn.plan.planning import ROWS_HELD, Demand, choose_layout, projected_bytes, waste
 from gigafcn.plan.run_plan import RunPlan, Scaling
 from gigafcn.plan.saving import Saving
 
@@ -142,6 +142,20 @@ def test_memory_grows_with_the_width_of_a_tile_and_not_with_its_height(demand: D
 
     assert memory((1024, 2048)) < memory((1024, 4096)) < memory((1024, 8192))
     assert memory((6144, 2048)) == memory((3072, 2048))
+
+
+def test_whole_rows_of_large_shards_are_in_the_memory(demand: Demand) -> None:
+    def memory(shard: int) -> int:
+        return projected_bytes(demand, (6144, 8192), shard, strip=128, block=1024)
+
+    rows = (6000 - 2048) * 8192 * 4  # px of three scores and a label, of a map of 6000 rows
+    assert memory(6144) - memory(2048) == ROWS_HELD * rows
+
+
+def test_tiles_of_a_huge_map_hold_pairs_of_shards_of_which_coarser_ones_are_made() -> None:
+    huge = demand_of((131_072, 131_072))
+    layout = choose_layout(huge, tile=None, strip=None, budget=8 << 30, workers=1)
+    assert [side % (2 * layout.shard) for side in layout.tile] == [0, 0]
 
 
 def test_waste_is_the_windows_over_what_is_needed_once(demand: Demand) -> None:

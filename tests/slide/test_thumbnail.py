@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box
@@ -135,6 +136,30 @@ def test_memory_is_bounded_on_a_slide_of_one_huge_level(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_memory_is_bounded_on_a_wide_slide_of_large_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, shape=(1024, 131_072, 3), chunks=(1024, 1024, 3), dtype="uint8")
+    slide = open_slide(path)
+    tracemalloc.start()
+    try:
+        assert read_thumbnail(slide, max_px=1600).shape == (13, 1599, 3)
+        row_of_chunks = 128 * 1024 * 1024 * 3
+        assert tracemalloc.get_traced_memory()[1] < row_of_chunks / 3
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("decoded_bytes", [1, 64 * 3 * 20, 1 << 24])
+def test_stripes_of_columns_do_not_show(
+    decoded_bytes: int, tmp_path: Path, make_pixels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = make_pixels(75, 103, 3)
+    zarr.create_array(tmp_path / "a.zarr", data=pixels, chunks=(64, 64, 3))
+    whole = read_thumbnail(open_slide(pixels), max_px=20)
+    monkeypatch.setattr("gigafcn.slide.thumbnail._DECODED_BYTES", decoded_bytes)
+    np.testing.assert_array_equal(read_thumbnail(open_slide(tmp_path / "a.zarr"), 20), whole)
 
 
 def test_of_huge_levels_the_middle_rows_of_each_block_are_read(
