@@ -152,7 +152,7 @@ def main() -> None:
     if options.write:
         found = Results.read(options.out)
         drawn = write_picture(options.cache / "work", found)
-        text = page(found, _kept("dense_vgg"), _kept("scaling"))
+        text = page(found, _kept("dense_vgg"), _kept("scaling"), _kept("large"))
         PAGE.write_text(text, encoding="utf-8")
         print(f"wrote {PAGE}{f' and {PICTURE}' if drawn else ''}")
         return

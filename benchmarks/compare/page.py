@@ -23,20 +23,29 @@ AGAINST = ("windows", MONAI, "MONAI gaussian", "MONAI buffered", "torch-em", "to
 Results = dict[str, Any]
 
 
-def page(results: Results, dense: Results | None = None, scaling: Results | None = None) -> str:
+def page(
+    results: Results,
+    dense: Results | None = None,
+    scaling: Results | None = None,
+    large: Results | None = None,
+) -> str:
     """The whole page in Markdown.
 
     Parameters
     ----------
     results
         Of the table of peers.
-    dense, scaling
-        What ``benchmarks/dense_vgg.py`` and ``benchmarks/scaling.py`` wrote, if anything.
+    dense, scaling, large
+        What the benchmarks ``dense_vgg``, ``scaling`` and ``large`` wrote, if anything.
     """
     sections = [_section(results, network) for network in results["networks"]]
     parts = [_introduction(results), *sections]
     parts += [_columns(results), _settings(results), _not_run(results)]
-    parts += [_dense(dense) if dense else "", _scaling(scaling) if scaling else ""]
+    parts += [
+        _dense(dense) if dense else "",
+        _scaling(scaling) if scaling else "",
+        _large(large) if large else "",
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -277,6 +286,33 @@ def _scaling(scaling: Results) -> str:
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def _large(large: Results) -> str:
+    lines = [
+        "## Memory over the size of the image",
+        "",
+        f"{large['model']} over all of the width of an image of one colour, 2048 rows of it in "
+        f"tiles 4096 px wide, and over all of the largest with a mask of tissue ({_on(large)}), "
+        f"gigafcn given {large['memory']}. *Planned* is what `gigafcn plan` says beforehand. By "
+        "`python -m benchmarks.large`.",
+        "",
+        "| image | computed | peak memory | planned | seconds | planned |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['image']}² | {_computed(row)} | {row['peak_bytes'] / 2**20:.0f} MiB | "
+        f"{row['planned_bytes'] / 2**20:.0f} MiB | {row['seconds']:.0f} | "
+        f"{row['planned_seconds']:.0f} |"
+        for row in large["rows"]
+    ]
+    return "\n".join(lines)
+
+
+def _computed(row: dict[str, Any]) -> str:
+    if row["tissue"] is not None:
+        return f"tissue, {row['tissue']:.0%} of it"
+    return "{} x {} px".format(*row["computed"])
 
 
 def _on(results: Results) -> str:

@@ -7,7 +7,7 @@ part holds is never read, computed or stored.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Part(Protocol):
     """A part of a tile while it is computed."""
 
-    reader: StripReader
+    reader: StripReader[Any]
 
     @property
     def done(self) -> int:
@@ -55,7 +55,7 @@ class Parts:
     def __init__(self, plan: RunPlan, groups: Sequence[Sequence[Box]]) -> None:
         self._plan = plan
         self._groups = groups
-        self.readers: list[StripReader] = []
+        self.readers: list[StripReader[Any]] = []
         """Of parts that have begun."""
 
     def compute(self, begin: Callable[[Box], Part], writer: ShardWriter) -> None:

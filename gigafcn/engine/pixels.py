@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from gigafcn.plan.run_plan import Scaling
     from gigafcn.slide.protocol import Pixels
 
@@ -25,15 +23,20 @@ PRECISIONS = {
 
 
 def to_input(stored: Pixels, scaling: Scaling, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Normalised pixels (1, c, y, x) in channels-last layout from stored ones (y, x, c)."""
+    return normalised(as_tensor(stored).to(device), scaling, dtype)
+
+
+def normalised(stored: Tensor, scaling: Scaling, dtype: torch.dtype) -> Tensor:
     """Normalised pixels (1, c, y, x) in channels-last layout from stored ones (y, x, c).
 
-    Computed as (stored * scale - mean) / std, in float32 at least.
+    Computed as (stored * scale - mean) / std, in float32 at least, on the device that holds them.
     """
     height, width, channels = stored.shape
+    device = stored.device
     real = torch.float64 if dtype == torch.float64 else torch.float32
     # A row of all columns' channels is long enough for the processor's vectors; 3 channels are not.
-    rows = torch.from_numpy(_native(stored)).to(device).view(height, width * channels)
-    values = rows.to(real, copy=True)
+    values = stored.reshape(height, width * channels).to(real, copy=True)
 
     def per_channel(numbers: tuple[float, ...]) -> Tensor:
         every = numbers * channels if len(numbers) == 1 else numbers
@@ -50,10 +53,12 @@ def to_input(stored: Pixels, scaling: Scaling, device: torch.device, dtype: torc
     return values.view(height, width, channels).to(dtype).permute(2, 0, 1).unsqueeze(0)
 
 
-def _native(stored: Pixels) -> Pixels:
-    """An array that torch can take: unsigned 16 and 32 bit become signed and wider."""
-    wider = {"u2": np.int32, "u4": np.int64}.get(stored.dtype.str[1:])
-    return np.ascontiguousarray(stored if wider is None else stored.astype(wider))
+def as_tensor(stored: Pixels) -> Tensor:
+    """The same pixels for torch: unsigned 16 and 32 bit become signed and wider."""
+    wider = {"u2": np.int32, "u4": np.int64}.get(stored.dtype.str[1:], stored.dtype)
+    # torch takes neither gaps of its own kind nor what must not be written to.
+    kept = np.require(stored, dtype=wider, requirements=("C", "W"))
+    return torch.from_numpy(kept)
 
 
 def activated(logits: Tensor, activation: str) -> Tensor:
@@ -67,7 +72,7 @@ def activated(logits: Tensor, activation: str) -> Tensor:
             return logits
 
 
-def likeliest(scores: Tensor, dtype: torch.dtype) -> NDArray[np.generic]:
+def likeliest(scores: Tensor, dtype: torch.dtype) -> Tensor:
     """Index (y, x) of the largest score of each pixel, the first of equals.
 
     Class by class and without a mask: torch's argmax over a short dimension takes a hundred times
@@ -81,16 +86,12 @@ def likeliest(scores: Tensor, dtype: torch.dtype) -> NDArray[np.generic]:
         # A later class has a larger index, so the largest index that ever led is the leader's.
         labels = torch.maximum(labels, (planes[index] > best).to(counting) * index)
         best = torch.maximum(best, planes[index])
-    array: NDArray[np.generic] = labels.to(dtype).cpu().numpy()
-    return array
+    return labels.to(dtype)
 
 
-def quantised(scores: Tensor, dtype: str) -> NDArray[np.generic]:
+def quantised(scores: Tensor, dtype: str) -> Tensor:
     """Scores (c, y, x) as stored: uint8 is round-half-even(255 * p), else a cast."""
     pixels = scores[0]
     if dtype == "uint8":
-        pixels = (pixels.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
-    else:
-        pixels = pixels.to(torch.float16 if dtype == "float16" else torch.float32)
-    array: NDArray[np.generic] = pixels.cpu().numpy()
-    return array
+        return (pixels.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
+    return pixels.to(torch.float16 if dtype == "float16" else torch.float32)

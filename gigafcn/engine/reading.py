@@ -11,7 +11,7 @@ import queue
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -97,8 +97,16 @@ class PaddedImage:
         return clipped
 
 
+T = TypeVar("T")
+
+
+def as_stored(pixels: Pixels) -> Pixels:
+    """Strips that nothing is done with before they are asked for."""
+    return pixels
+
+
 @dataclass(slots=True)
-class StripReader:
+class StripReader(Generic[T]):
     """Decodes strips of a window ahead of time, in a thread of its own."""
 
     image: PaddedImage
@@ -109,13 +117,15 @@ class StripReader:
     """Told what of each strip could be read."""
 
     watch: Watch
+    send: Callable[[Pixels], T]
+    """What is done with each strip in that thread."""
 
-    _queue: queue.Queue[Pixels | BaseException] = field(
+    _queue: queue.Queue[T | BaseException] = field(
         default_factory=lambda: queue.Queue(maxsize=AHEAD)
     )
     _stopped: threading.Event = field(default_factory=threading.Event)
 
-    def __iter__(self) -> Iterator[tuple[Box, Pixels]]:
+    def __iter__(self) -> Iterator[tuple[Box, T]]:
         """Each strip with its pixels; reading errors are raised here."""
         thread = threading.Thread(target=self._read_all, name="gigafcn-reader", daemon=True)
         thread.start()
@@ -137,13 +147,13 @@ class StripReader:
                 with self.watch.during(Doing.READING):
                     reading = look(box)
                     self.account.add(box, reading)
-                item: Pixels | BaseException = reading.pixels
+                item: T | BaseException = self.send(reading.pixels)
             except BaseException as error:  # handed to the consumer, which raises it
                 item = error
             if not self._put(item) or isinstance(item, BaseException):
                 return
 
-    def _put(self, item: Pixels | BaseException) -> bool:
+    def _put(self, item: T | BaseException) -> bool:
         """Hand over an item; False once the consumer has gone."""
         while not self._stopped.is_set():
             try:
@@ -154,7 +164,7 @@ class StripReader:
         return False
 
 
-class SharedStrips:
+class SharedStrips(Generic[T]):
     """Strips of one reader for several that take all of them, at about the same pace.
 
     A strip is held until the last has taken it.
@@ -167,19 +177,19 @@ class SharedStrips:
         How many share it.
     """
 
-    def __init__(self, strips: StripReader, count: int) -> None:
+    def __init__(self, strips: StripReader[T], count: int) -> None:
         self._strips = iter(strips)
         self._lock = threading.Lock()
-        self._waiting: list[deque[tuple[Box, Pixels]]] = [deque() for _ in range(count)]
+        self._waiting: list[deque[tuple[Box, T]]] = [deque() for _ in range(count)]
         self._given = 0
 
-    def reader(self) -> Iterator[tuple[Box, Pixels]]:
+    def reader(self) -> Iterator[tuple[Box, T]]:
         """All strips, for the next that shares them."""
         own = self._waiting[self._given]
         self._given += 1
         return self._taken(own)
 
-    def _taken(self, own: deque[tuple[Box, Pixels]]) -> Iterator[tuple[Box, Pixels]]:
+    def _taken(self, own: deque[tuple[Box, T]]) -> Iterator[tuple[Box, T]]:
         while True:
             with self._lock:
                 if not own:

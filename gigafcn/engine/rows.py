@@ -26,15 +26,24 @@ class CarriedPixels:
 
     Rows move to the front only when the slabs are full.  They have room for as many extra rows as
     they keep, so that a long delay line is not moved at every strip.
+
+    Parameters
+    ----------
+    fixed
+        Move rows at every strip, so that strips that are alike find theirs at the same place.
     """
 
-    def __init__(self, plan: SweepPlan, index: int, node: Node, like: Tensor) -> None:
+    def __init__(
+        self, plan: SweepPlan, index: int, node: Node, like: Tensor, *, fixed: bool = False
+    ) -> None:
         rows, columns = plan.rows[index], plan.columns[index]
         self._height = rows.slab_height
         self._y, self._x = node.axes.index("y"), node.axes.index("x")
         self._columns = columns.slabs
         self._first = self._end = rows.hull.start
-        self._slabs = [self._empty(node, span.size, like) for span in self._columns]
+        self._fixed = fixed
+        self.slabs = [self._empty(node, span.size, like) for span in self._columns]
+        """One per block."""
 
     def _empty(self, node: Node, width: int, like: Tensor) -> Tensor:
         shape = [
@@ -42,7 +51,18 @@ class CarriedPixels:
             for label, size in zip(node.axes, node.shape, strict=True)
         ]
         layout = torch.channels_last if node.axes == IMAGE_AXES else torch.contiguous_format
-        return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+        slab = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+        # Copies are compared, and what was in memory before may be no number.
+        return slab.zero_() if self._fixed else slab
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The first row of the slabs, and the one after the last that was computed."""
+        return self._first, self._end
+
+    @rows.setter
+    def rows(self, rows: tuple[int, int]) -> None:
+        self._first, self._end = rows
 
     def box(self, block: int) -> Box:
         """Position of a block's slab in the node's own pixels."""
@@ -51,14 +71,14 @@ class CarriedPixels:
 
     def slab(self, block: int) -> Tensor:
         """Pixels of :meth:`box`, of which only what was put there means anything."""
-        return self._slabs[block]
+        return self.slabs[block]
 
     def make_room(self, keep: int, stop: int) -> None:
         """Forget rows before ``keep`` if rows up to ``stop`` would not fit otherwise."""
-        if stop - self._first <= self._height:
+        if keep <= self._first or (stop - self._first <= self._height and not self._fixed):
             return
         kept = max(0, self._end - keep)
-        for slab in self._slabs:
+        for slab in self.slabs:
             rows = slab.narrow(self._y, keep - self._first, kept)
             if kept > keep - self._first:
                 rows = rows.clone()
@@ -80,6 +100,6 @@ class CarriedPixels:
             self._part(block, rows, shared).copy_(self._part(block - 1, rows, shared))
 
     def _part(self, block: int, rows: Span, columns: Span) -> Tensor:
-        narrowed = self._slabs[block].narrow(self._y, rows.start - self._first, rows.size)
+        narrowed = self.slabs[block].narrow(self._y, rows.start - self._first, rows.size)
         start = columns.start - self._columns[block].start
         return narrowed.narrow(self._x, start, columns.size)

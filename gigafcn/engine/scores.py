@@ -1,11 +1,12 @@
 """The end of every mode: from a block of the model's output to stored scores and labels.
 
-Activates, refuses what is not finite, takes the likeliest class, quantises, hands on to the
-writer.  Blocks of a tile come row by row, from left to right.
+Activates, refuses what is not finite, takes the likeliest class, quantises, all on the device that
+computed them, and hands on to the writer.  Blocks of a tile come row by row, from left to right.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from gigafcn.engine.averaging import Averaging
 from gigafcn.engine.pixels import activated, likeliest, quantised
+from gigafcn.engine.transfer import Results
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 
@@ -57,6 +59,7 @@ class ScoreSink:
         """Stored row up to which everything was handed on."""
         self._tile = tile
         self._writer = writer
+        self._results = Results(torch.device(plan.device))
         self._means = None
         if plan.averaged != (1, 1):
             self._means = Averaging(plan.averaged, tile, plan.box)
@@ -67,33 +70,49 @@ class ScoreSink:
         Raises
         ------
         RunError
-            If it holds NaN or infinity, naming where.
+            If it holds NaN or infinity, naming where; of a block before, if the device is late.
         """
         scores = activated(logits, self._plan.activation)
-        self._refuse_non_finite(box, scores)
+        self._results.take(
+            [torch.isfinite(scores.sum())], partial(self._refuse_non_finite, box, scores)
+        )
         if self._means is None:
             self._store(in_store(box, self._plan), scores)
         else:
             for place, means in self._means.add(box, scores):
                 self._store(place, means)
         if box.x1 == self._tile.x1:
-            rows = box.y1 - self._plan.box.y0
-            self.done = (
-                in_store(box, self._plan).y1
-                if box.y1 == self._tile.y1
-                else rows // self._plan.averaged[0]
-            )
+            self._results.take([], partial(self._end_row, box))
+        if box.x1 == self._tile.x1 and box.y1 == self._tile.y1:
+            self._results.settle()
+
+    def _end_row(self, box: Box) -> None:
+        rows = box.y1 - self._plan.box.y0
+        self.done = (
+            in_store(box, self._plan).y1
+            if box.y1 == self._tile.y1
+            else rows // self._plan.averaged[0]
+        )
 
     def _store(self, place: Box, scores: Tensor) -> None:
         """Hand on scores (1, c, y, x) of all classes for a box of stored px."""
         spec = self._plan.spec
-        labels = likeliest(scores, getattr(torch, spec.label_dtype)) if spec.labels else None
-        kept = scores if spec.scores is None else scores[:, list(spec.scores)]
-        self._writer.put(place, quantised(kept, spec.dtype) if spec.stored else None, labels)
+        made = {}
+        if spec.stored:
+            kept = scores if spec.scores is None else scores[:, list(spec.scores)]
+            made["scores"] = quantised(kept, spec.dtype)
+        if spec.labels:
+            made["labels"] = likeliest(scores, getattr(torch, spec.label_dtype))
 
-    def _refuse_non_finite(self, box: Box, scores: Tensor) -> None:
+        def put(*arrived: Tensor) -> None:
+            found = {name: a.numpy() for name, a in zip(made, arrived, strict=True)}
+            self._writer.put(place, found.get("scores"), found.get("labels"))
+
+        self._results.take(list(made.values()), put)
+
+    def _refuse_non_finite(self, box: Box, scores: Tensor, sum_is_finite: Tensor) -> None:
         # A sum is finite only if all its terms are, unless it overflows: then look closer.
-        if torch.isfinite(scores.sum()) or torch.isfinite(scores).all():
+        if sum_is_finite or torch.isfinite(scores).all():
             return
         bad = (~torch.isfinite(scores[0])).any(dim=0)
         y, x = (int(i) for i in bad.nonzero()[0])

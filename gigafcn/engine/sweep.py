@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gigafcn.engine.packed import PackedConvolution
 from gigafcn.engine.phased import PhasedConvolution
+from gigafcn.engine.playback import Playback, Record, playable
 from gigafcn.engine.rows import CarriedPixels
 from gigafcn.geometry import Box
 from gigafcn.graph.rules.merge import Concatenation
@@ -57,9 +58,23 @@ class _Pixels:
 
 
 class Sweep:
-    """Executes the plan of one tile on a placed graph."""
+    """Executes the plan of one tile on a placed graph.
 
-    def __init__(self, graph: ModelGraph, plan: SweepPlan, observe: Observe | None = None) -> None:
+    Parameters
+    ----------
+    observe
+        Told what every node computes; of strips that are played back, nothing.
+    record
+        Records steady strips, which are then played back; None computes them all as ever.
+    """
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        plan: SweepPlan,
+        observe: Observe | None = None,
+        record: Record | None = None,
+    ) -> None:
         self._graph = graph
         self._plan = plan
         self._observe = observe
@@ -68,6 +83,8 @@ class Sweep:
         self._overwrites = [self._may_overwrite(index) for index in range(len(graph.nodes))]
         self._last_reader = [max(readers, default=-1) for readers in graph.consumers]
         self._like = _computing(graph)
+        self._record = record
+        self._steady = range(0) if record is None else playable(graph, plan)
 
     def run(self, read: Read, write: Write) -> None:
         """Compute the tile, reading each input pixel once and writing each output pixel once."""
@@ -77,11 +94,23 @@ class Sweep:
     def strips(self, read: Read, write: Write) -> Iterator[None]:
         """Compute the tile strip by strip, so that another can be computed in between."""
         self._buffers.clear()
+        playback = self._playback()
         for strip in range(len(self._plan.strips)):
-            self._make_room(strip)
-            for block in range(len(self._plan.blocks)):
-                self._step(strip, block, read, write)
+            if playback is not None and playback.takes(strip):
+                playback.compute(strip, read, write)
+            else:
+                self._strip(strip, read, write)
             yield
+
+    def _playback(self) -> Playback | None:
+        if self._record is None or not self._steady:
+            return None
+        return Playback(self._plan, self._steady, self._buffers, self._strip, self._record)
+
+    def _strip(self, strip: int, read: Read, write: Write) -> None:
+        self._make_room(strip)
+        for block in range(len(self._plan.blocks)):
+            self._step(strip, block, read, write)
 
     def _make_room(self, strip: int) -> None:
         for index, buffer in self._buffers.items():
@@ -108,7 +137,9 @@ class Sweep:
                 tensor = self._compute(index, block, box, fresh, place)
             if buffer is None and self._carried[index]:
                 # Only now is it known whether the node's values are numbers or truth values.
-                buffer = self._buffers[index] = CarriedPixels(self._plan, index, node, tensor)
+                buffer = self._buffers[index] = CarriedPixels(
+                    self._plan, index, node, tensor, fixed=bool(self._steady)
+                )
                 tensor = _placed(tensor, buffer.place(block, box))
             if self._observe is not None:
                 self._observe(index, box)

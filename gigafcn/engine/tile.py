@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,12 +18,14 @@ from gigafcn.engine.account import Account
 from gigafcn.engine.easing import AS_PLANNED, Ease
 from gigafcn.engine.lanes import Lanes
 from gigafcn.engine.parts import Parts
-from gigafcn.engine.pixels import PRECISIONS, to_input
+from gigafcn.engine.pixels import PRECISIONS, normalised
+from gigafcn.engine.playback import captured
 from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, SharedStrips, StripReader
 from gigafcn.engine.scores import ScoreSink, in_store
 from gigafcn.engine.sweep import Sweep
 from gigafcn.engine.timeline import Doing, Stretch, Watch
+from gigafcn.engine.transfer import Sender, SentStrip
 from gigafcn.engine.writing import ShardWriter
 from gigafcn.geometry import Box, Span
 from gigafcn.plan.sweep_plan import SweepPlan, plan_sweep
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.output.store import MapStore
     from gigafcn.plan.run_plan import RunPlan
-    from gigafcn.slide.protocol import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def compute_tile(
 
 
 def receipt(
-    tile: Box, start: float, readers: Sequence[StripReader], writer: ShardWriter, ease: Ease
+    tile: Box, start: float, readers: Sequence[StripReader[Any]], writer: ShardWriter, ease: Ease
 ) -> TileReceipt:
     """What a tile took that was begun at ``start`` on the performance counter."""
     counts = [reader.account.counts() for reader in readers]
@@ -156,13 +157,15 @@ class _Steps:
     ) -> None:
         columns = plan.columns(part)
         sweeps = [sweep_plan(graph, plan, column) for column in columns]
+        device = torch.device(plan.device)
         across = Span(sweeps[0].window.x0, sweeps[-1].window.x1)
         strips = [Box.of(y, across) for y in sweeps[0].rows[0].new if not y.is_empty]
         account = Account(plan, in_store(part, plan))
-        self.reader = StripReader(image, strips, account, writer.watch)
+        self.reader = StripReader(image, strips, account, writer.watch, Sender(device))
         shared = SharedStrips(self.reader, len(columns))
+        record = captured if device.type == "cuda" else None
         self._columns = [
-            _Column(Sweep(graph, sweep), plan, column, shared.reader(), writer)
+            _Column(Sweep(graph, sweep, record=record), plan, column, shared.reader(), writer)
             for sweep, column in zip(sweeps, columns, strict=True)
         ]
         self._lanes = lanes
@@ -188,7 +191,7 @@ class _Column:
         sweep: Sweep,
         plan: RunPlan,
         column: Box,
-        strips: Iterator[tuple[Box, Pixels]],
+        strips: Iterator[tuple[Box, SentStrip]],
         writer: ShardWriter,
     ) -> None:
         self._sweep = sweep
@@ -198,7 +201,6 @@ class _Column:
         self._strips = strips
         self._held = Box(0, 0, 0, 0)
         self._dtype = PRECISIONS[plan.precision]
-        self._device = torch.device(plan.device)
         self._computing_since: float | None = None
 
     @property
@@ -219,9 +221,8 @@ class _Column:
             self._held, self._stored = next(self._strips)
         rows, columns = box.relative_to(self._held)
         with self._watch.during(Doing.TO_DEVICE):
-            pixels = to_input(
-                self._stored[rows, columns], self._plan.scaling, self._device, self._dtype
-            )
+            part = self._stored.part(rows, columns)
+            pixels = normalised(part, self._plan.scaling, self._dtype)
         self._computing_since = time.perf_counter()
         return pixels
 

@@ -22,7 +22,7 @@ from gigafcn.engine.parts import Parts
 from gigafcn.engine.patch import Patch
 from gigafcn.engine.pixels import PRECISIONS, to_input
 from gigafcn.engine.precision import as_asked
-from gigafcn.engine.reading import PaddedImage, StripReader
+from gigafcn.engine.reading import PaddedImage, StripReader, as_stored
 from gigafcn.engine.scores import ScoreSink, in_store
 from gigafcn.engine.tile import TileReceipt, receipt
 from gigafcn.engine.timeline import Doing, Watch
@@ -160,7 +160,8 @@ class WindowFeed:
             Box.of(windows.window(0, row), reads.x).intersect(windows.content) for row in self._rows
         ]
         account = Account(plan, in_store(tile, plan))
-        self.reader = StripReader(image, list(_new_rows(self._wanted)), account, watch)
+        strips = list(_new_rows(self._wanted))
+        self.reader = StripReader(image, strips, account, watch, as_stored)
         self._dtype = PRECISIONS[plan.precision]
         self._device = torch.device(plan.device)
         self._inputs: dict[int, Tensor] = {}

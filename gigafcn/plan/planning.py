@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box, Span
 from gigafcn.output.sizing import LEAST_SHARD, choose_chunk, choose_shard
-from gigafcn.plan.memory import sweep_bytes
+from gigafcn.plan.projection import Demand, Pair, Steps, fits_device, margins, projected_bytes
 from gigafcn.plan.saving import Saving, stored_shape
-from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import (
     TILES_PER_WORKER,
     count_tiles,
@@ -20,7 +19,6 @@ from gigafcn.plan.tiles import (
     tile_units,
     tiles,
 )
-from gigafcn.slide.segments import CACHE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,24 +26,14 @@ if TYPE_CHECKING:
 
     from gigafcn.graph.model_graph import ModelGraph
 
-Pair = tuple[int, int]
-
-Steps = tuple[int, int]
-"""Height of a strip and width of a block, in map px."""
-
 STRIP_INPUT_PX = 128
 """Height of a strip in input px unless the user chose one."""
 
 BLOCK_INPUT_PX = 1024
 """Width of a block in input px."""
 
-BASE_BYTES = 700 << 20
-"""What a process holds beside the sweep: torch, zarr and the slide library loaded, an exported
-model, the pyramid and the picture at the end. Measured: 530 MiB after export, 605 to 690 MiB at
-the end, MONAI loaded."""
-
-STRIPS_HELD = 4
-"""Strips of stored pixels in memory: read ahead, current, and one being decoded."""
+GPU_INPUT_PX = ((1024, 8192), (512, 4096), (256, 2048), (128, 1024))
+"""The same on a GPU, which fewer px do not fill; the first that its memory holds is taken."""
 
 LEAST_CHUNK = 16
 """Smallest side of a chunk in stored px that is made so that tiles can be small."""
@@ -53,48 +41,10 @@ LEAST_CHUNK = 16
 MOST_CHUNK_PX = 8192
 """Map px that the side of a chunk stands for at most; chunks are the least that a tile can be."""
 
-LANE_MARGINS = 6
-"""Times the halo between two columns, which both compute, that each is wide at least."""
-
-ROWS_HELD = 4
-"""Shard rows in memory: filling, waiting, being compressed, and the coarser levels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What planning needs to know of a run."""
-
-    graph: ModelGraph
-    """Traced for the padded image."""
-
-    box: Box
-    """Part of the map to compute, in map px."""
-
-    period: Pair
-    """Output period (y, x) in map px."""
-
-    stride: tuple[Fraction, Fraction]
-    """Input px per map px."""
-
-    classes: int
-    """Of the model."""
-
-    saving: Saving
-    item: int
-    """Bytes of one value while computing."""
-
-    stored_bytes: int
-    """Bytes of one stored input pixel, all channels that are read."""
-
-    weights: int
-    """Bytes of the model's weights."""
-
-    lanes: int = 1
-    """Columns of a tile that may be computed side by side."""
-
-    decoded: int = 0
-    """Bytes per column of input px of what the slide decodes at once and keeps; see
-    :func:`decoded_bytes`."""
+_TOO_LARGE = (
+    "the GPU's memory is too small for the model's sweep of such tiles; take a smaller --tile or "
+    "--strip, or --device cpu"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,30 +81,20 @@ def choose_layout(
     """
     saving, shape = demand.saving, demand.saving.shape(demand.box)
     chunk = saved_chunk(saving, demand.box)
-    strip_px, block_px = _steps(demand, strip)
     side = chunk * saving.averaged[0], chunk * saving.averaged[1]
     asked = None if tile is None else rounded_tile(tile, demand.period, side)
 
-    def layout(sides: Pair) -> Layout:
+    def layout(sides: Pair) -> Layout | None:
+        steps = _steps(demand, strip, sides)
+        if steps is None:
+            return None
         shard = saved_shard(saving, shape, chunk, sides)
-        memory = projected_bytes(demand, sides, shard, strip_px, block_px)
-        return Layout(sides, chunk, shard, strip_px, block_px, memory)
+        return Layout(sides, chunk, shard, *steps, projected_bytes(demand, sides, shard, *steps))
 
     return fitting_layout(
         layout, demand.box.shape, shard_units(saving, shape, chunk, demand.period),
-        margins=_margins(demand), asked=asked, budget=budget, workers=workers,
+        margins=margins(demand), asked=asked, budget=budget, workers=workers,
     )  # fmt: skip
-
-
-def _margins(demand: Demand) -> Pair:
-    """Map px (y, x) that a cut computes twice at the input; deeper layers less."""
-    y, x = (
-        ceil(demand.graph.need(Span(a, a + p), axis, clip=False).size / stride) - p
-        for axis, (a, p, stride) in enumerate(
-            zip((demand.box.y0, demand.box.x0), demand.period, demand.stride, strict=True)
-        )
-    )
-    return max(0, y), max(0, x)
 
 
 def saved_chunk(saving: Saving, box: Box) -> int:
@@ -173,7 +113,7 @@ def saved_shard(saving: Saving, shape: Pair, chunk: int, tile: Pair | None) -> i
 
 
 def fitting_layout(
-    layout: Callable[[Pair], Layout],
+    layout: Callable[[Pair], Layout | None],
     shape: Pair,
     units: Sequence[Pair],
     *,
@@ -187,7 +127,7 @@ def fitting_layout(
     Parameters
     ----------
     layout
-        Gives the layout for a tile (y, x) in map px.
+        Gives the layout for a tile (y, x) in map px; None if the GPU cannot hold its sweep.
     shape
         Of the map, in map px.
     units
@@ -208,6 +148,8 @@ def fitting_layout(
         found.sort(key=lambda tile: count_tiles(shape, tile) < enough)  # else in order
         return _thriftiest(layout, list(dict.fromkeys(found)), budget, workers)
     only = layout(asked)
+    if only is None:
+        raise UsageError(_TOO_LARGE)
     if only.memory > budget:
         raise UsageError(
             f"tiles of {only.tile[0]} x {only.tile[1]} px (y, x) take "
@@ -218,16 +160,19 @@ def fitting_layout(
 
 
 def _thriftiest(
-    layout: Callable[[Pair], Layout], candidates: list[Pair], budget: int, workers: int
+    layout: Callable[[Pair], Layout | None], candidates: list[Pair], budget: int, workers: int
 ) -> Layout:
     """The first tile that fits."""
     least: Layout | None = None
     for tile in candidates:
         found = layout(tile)
+        if found is None:
+            continue
         if found.memory <= budget:
             return found
         least = found if least is None or found.memory < least.memory else least
-    assert least is not None
+    if least is None:
+        raise UsageError(_TOO_LARGE)
     each = f" for each of {workers} workers" if workers > 1 else ""
     raise UsageError(
         f"the memory of {_amount(budget)}{each} is too small: tiles of {least.tile[0]} x "
@@ -302,12 +247,17 @@ def _widths(width: int, unit: int) -> Iterator[int]:
         columns = columns + 1 if columns < 4 else ceil(columns * 1.4)
 
 
-def _steps(demand: Demand, strip: int | None) -> Steps:
-    if strip is None:
-        return steps_of(demand, STRIP_INPUT_PX, BLOCK_INPUT_PX)
-    if strip < 1:
+def _steps(demand: Demand, strip: int | None, tile: Pair) -> Steps | None:
+    """Strip and block for a tile; None if the GPU cannot hold the smallest."""
+    if strip is not None and strip < 1:
         raise UsageError(f"strip must be at least 1 px, got {strip}")
-    return steps_of(demand, strip * demand.stride[0], BLOCK_INPUT_PX)
+    sizes = GPU_INPUT_PX if demand.device_memory else ((STRIP_INPUT_PX, BLOCK_INPUT_PX),)
+    for high, wide in sizes:
+        rows = high if strip is None else strip * demand.stride[0]
+        steps = steps_of(demand, rows, wide)
+        if fits_device(demand, tile, steps):
+            return steps
+    return None
 
 
 def steps_of(demand: Demand, high_px: int | Fraction, wide_px: int | Fraction) -> Steps:
@@ -318,50 +268,6 @@ def steps_of(demand: Demand, high_px: int | Fraction, wide_px: int | Fraction) -
         for a, p in zip(asked, demand.period, strict=True)
     )
     return high, wide
-
-
-def memory_of(demand: Demand, layout: Layout, steps: Steps) -> int:
-    """Projected peak bytes of one worker for a layout with other strips and blocks."""
-    return projected_bytes(demand, layout.tile, layout.shard, *steps)
-
-
-def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: int) -> int:
-    """Peak bytes of one worker: sweep, strips read ahead, shard rows, weights, the process."""
-    box = demand.box
-    # Carried rows reach their full height after a few strips; a taller tile takes no more.
-    margin = demand.graph.need(Span(box.y0, box.y0 + strip), 0, clip=False).size
-    rows = min(tile[0], box.y.size, 8 * strip + ceil(4 * margin / demand.stride[0]))
-    wide = min(tile[1], box.x.size)
-    lanes = max(1, min(demand.lanes, wide // lane_px(demand, block)))
-    columns = ceil(wide / lanes)
-    sample = Box(0, 0, rows, columns).shift(
-        box.y0 + (box.y.size - rows) // 2, box.x0 + (box.x.size - columns) // 2
-    )
-    plan = plan_sweep(
-        demand.graph.nodes,
-        demand.graph.output,
-        sample,
-        strip=strip,
-        block=block,
-        period=demand.period,
-    )
-    sweep = lanes * sweep_bytes(demand.graph.nodes, demand.graph.output, plan, demand.item)
-    window = lanes * plan.window.x.size
-    strips = STRIPS_HELD * plan.rows[0].largest_new * window * demand.stored_bytes
-    high, wide = stored_shape((min(tile[0], box.y.size), wide), demand.saving.averaged)
-    stored = ROWS_HELD * min(shard, high) * wide * demand.saving.bytes_per_px
-    decoded = decoded_bytes(demand.decoded, window)
-    return BASE_BYTES + 2 * demand.weights + sweep + strips + decoded + stored
-
-
-def lane_px(demand: Demand, block: int) -> int:
-    """Width in map px from which a column may be computed beside others."""
-    return max(block, LANE_MARGINS * _margins(demand)[1])
-
-
-def decoded_bytes(per_column: int, columns: int) -> int:
-    """Bytes of decoded segments that a slide keeps for a sweep over so many columns."""
-    return max(CACHE_BYTES, per_column * columns) if per_column else 0
 
 
 def waste(

@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING
 
 from gigafcn.geometry import Box
 from gigafcn.plan.planning import (
-    BASE_BYTES,
     LEAST_CHUNK,
-    ROWS_HELD,
-    STRIPS_HELD,
     Layout,
-    decoded_bytes,
     fitting_layout,
     saved_chunk,
     saved_shard,
     shard_units,
 )
+from gigafcn.plan.projection import BASE_BYTES, ROWS_HELD, STRIPS_HELD, decoded_bytes
 from gigafcn.plan.saving import stored_shape
 from gigafcn.plan.tiles import TILES_PER_WORKER, rounded_tile, tile_units, tiles
 

@@ -136,6 +136,15 @@ def memory(options: Options) -> int:
     return options.memory or int(available_memory() * MEMORY_SHARE)
 
 
+def device_memory(device: str, options: Options) -> int:
+    """Bytes of a GPU that one worker may take; 0 on the CPU, or where only workers see a GPU."""
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        return 0
+    total = torch.cuda.mem_get_info(device)[1]
+    each = -(-(options.workers or 1) // torch.cuda.device_count())
+    return int(total * MEMORY_SHARE) // each
+
+
 def decoded(slide: Slide, grid: ImageGrid) -> int:
     """Bytes per column of the image of what the slide decodes at once."""
     rows = slide.levels[grid.level].decoded_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from gigafcn.engine.precision import threads
 from gigafcn.engine.probe import seconds_per_call
 from gigafcn.geometry import Box
 from gigafcn.output.disk import format_bytes
-from gigafcn.output.spec import count_objects, store_bytes
+from gigafcn.output.spec import count_objects, map_levels, store_bytes
+from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.plan.planning import waste
 from gigafcn.plan.window_layout import count_batches, window_waste
 from gigafcn.run.options import Options
@@ -26,8 +28,14 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from gigafcn.plan.run_plan import RunPlan
     from gigafcn.plan.windows import Windows
     from gigafcn.slide.opening import Source
+
+
+_FROM_STORED = 4
+"""Times that a shard made of four that are read back takes what one takes that is only stored;
+measured: 0.9 to 1.3 s for reading, 0.3 s for storing 5888 x 5888 px of three classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +244,26 @@ def _exact_figures(request: Request) -> dict[str, Any]:
     repeated = waste(graph, run.box, run.tile, run.columns)
     needed = graph.need_box(run.box)
     spare = spare_processors(run, request.options.workers or 1)
+    pace = try_part(request)
+    tiles = needed.area * waste(graph, run.box, run.tile) * pace.overlapped(spare)
+    each = float(run.geometry.stride[0] * run.geometry.stride[1]) * math.prod(run.averaged)
     return {
         "halo": request.exact.halo,
         "period": request.exact.period,
         "window": _largest_window(request),
         "waste": repeated,
-        "seconds": needed.area
-        * waste(graph, run.box, run.tile)
-        * try_part(request).overlapped(spare),
+        "seconds": tiles + px_across_tiles(run) * each * pace.storing * _FROM_STORED,
     }
+
+
+def px_across_tiles(run: RunPlan) -> int:
+    """Stored px of coarser levels that no tile can build from what it has in memory."""
+    levels = map_levels(run.spec)
+    return sum(
+        levels[level].shard_box(index).area
+        for level in range(1, len(levels))
+        for index in shards_across_tiles(run.spec, level, run.stored_tile)
+    )
 
 
 def _window_figures(request: Request, windows: Windows) -> dict[str, Any]:

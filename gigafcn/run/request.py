@@ -21,7 +21,8 @@ from gigafcn.output.palette import colours_for
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.image_grid import ImageGrid, as_described
 from gigafcn.plan.map_geometry import MapGeometry, map_geometry
-from gigafcn.plan.planning import Demand, Layout, choose_layout, lane_px
+from gigafcn.plan.planning import Layout, choose_layout
+from gigafcn.plan.projection import Demand, lane_px
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
 from gigafcn.run.known_model import KnownModel
@@ -183,6 +184,7 @@ def _sizes(
     return {
         "item": torch.empty(0, dtype=PRECISIONS[options.precision]).element_size(),
         "lanes": choices.threads(options) if device == "cpu" else 1,
+        "device_memory": choices.device_memory(device, options),
         "stored_bytes": grid.pixel_bytes(slide.dtype.itemsize, slide.channels),
         "decoded": choices.decoded(slide, grid),
         "weights": sum(p.numel() * p.element_size() for p in model.module.parameters()),

@@ -17,7 +17,7 @@ import shapely
 
 from gigafcn.errors import SlideError, UsageError
 from gigafcn.geometry import Box, Span
-from gigafcn.plan.planning import Demand
+from gigafcn.plan.projection import Demand
 from gigafcn.plan.tissue import Tissue
 from gigafcn.slide.annotations import read_polygons
 from gigafcn.slide.fingerprint import hash_file

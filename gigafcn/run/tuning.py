@@ -18,7 +18,8 @@ import torch
 from gigafcn.certificate.cache import cache_folder, cache_key, keep
 from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
 from gigafcn.errors import GigafcnError
-from gigafcn.plan.planning import Demand, Steps, lane_px, memory_of, steps_of
+from gigafcn.plan.planning import GPU_INPUT_PX, steps_of
+from gigafcn.plan.projection import Demand, Steps, fits_device, lane_px, projected_bytes
 from gigafcn.run import choices
 from gigafcn.run.trial import spare_processors, try_part
 from gigafcn.schedule.job import placed_graph
@@ -91,7 +92,7 @@ def _fastest(request: Request, demand: Demand) -> Steps:
     best, least = (plan.strip, plan.block), CLEARLY_FASTER * usual
     if usual * request.graph.need_box(plan.box).area / workers < WORTH_TRIALS_S:
         return best
-    for high, wide in CANDIDATES:
+    for high, wide in GPU_INPUT_PX if demand.device_memory else CANDIDATES:
         steps = steps_of(demand, high, wide)
         other = _with(request, demand, steps)
         if other is None or steps == (plan.strip, plan.block):
@@ -106,8 +107,9 @@ def _fastest(request: Request, demand: Demand) -> Steps:
 def _with(request: Request, demand: Demand, steps: Steps) -> Request | None:
     """The request with other strips and blocks; None if they take more memory than there is."""
     strip, block = steps
-    memory = memory_of(demand, request.layout, steps)
-    if memory > choices.memory(request.options) // (request.options.workers or 1):
+    memory = projected_bytes(demand, request.layout.tile, request.layout.shard, *steps)
+    too_much = memory > choices.memory(request.options) // (request.options.workers or 1)
+    if too_much or not fits_device(demand, request.layout.tile, steps):
         return None
     layout = replace(request.layout, strip=strip, block=block, memory=memory)
     plan = replace(request.plan, strip=strip, block=block, lane=lane_px(demand, block))

@@ -19,7 +19,8 @@ from gigafcn.graph.trace import trace
 from gigafcn.output.sizing import MOST_OBJECTS
 from gigafcn.output.spec import MapSpec, count_objects
 from gigafcn.plan.map_geometry import map_geometry
-from gigafcn.plan.planning import ROWS_HELD, Demand, choose_layout, projected_bytes, waste
+from gigafcn.plan.planning import GPU_INPUT_PX, choose_layout, waste
+from gigafcn.plan.projection import ROWS_HELD, Demand, projected_bytes
 from gigafcn.plan.run_plan import RunPlan, Scaling
 from gigafcn.plan.saving import Saving
 
@@ -156,6 +157,26 @@ def test_tiles_of_a_huge_map_hold_pairs_of_shards_of_which_coarser_ones_are_made
     huge = demand_of((131_072, 131_072))
     layout = choose_layout(huge, tile=None, strip=None, budget=8 << 30, workers=1)
     assert [side % (2 * layout.shard) for side in layout.tile] == [0, 0]
+
+
+def test_a_gpu_takes_the_largest_strips_and_blocks_that_its_memory_holds(demand: Demand) -> None:
+    def steps(device_memory: int) -> tuple[int, int]:
+        given = replace(demand, device_memory=device_memory)
+        layout = choose_layout(given, tile=(4096, 8192), strip=None, budget=PLENTY, workers=1)
+        return layout.strip, layout.block
+
+    assert steps(64 << 30) == GPU_INPUT_PX[0]
+    assert GPU_INPUT_PX[0] > steps(4 << 30) > GPU_INPUT_PX[-1]
+    with pytest.raises(UsageError, match="the GPU's memory is too small"):
+        steps(64 << 20)
+
+
+def test_a_sweep_on_a_gpu_takes_none_of_the_processors_memory(demand: Demand) -> None:
+    def memory(device_memory: int) -> int:
+        given = replace(demand, device_memory=device_memory)
+        return projected_bytes(given, (2048, 4096), shard=512, strip=128, block=1024)
+
+    assert memory(8 << 30) < memory(0)
 
 
 def test_waste_is_the_windows_over_what_is_needed_once(demand: Demand) -> None:

@@ -15,7 +15,7 @@ import gigafcn
 from gigafcn.engine.lanes import Lanes
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
-from gigafcn.plan.planning import projected_bytes
+from gigafcn.plan.projection import projected_bytes
 from gigafcn.run.options import Options
 from gigafcn.run.request import prepare
 from tests.run.small_nets import EXACT, Skip, whole_numbers

@@ -9,6 +9,9 @@ import pytest
 
 import gigafcn
 from gigafcn.cli.reporting import plain
+from gigafcn.run.options import Options
+from gigafcn.run.report import px_across_tiles
+from gigafcn.run.request import prepare
 from tests.run.small_nets import EXACT, Skip, random_numbers
 from tests.run.whole import small_image
 
@@ -62,6 +65,16 @@ def test_the_finished_map_takes_no_more_files_and_bytes_than_planned(
     files = [file for file in path.rglob("*") if file.is_file()]
     assert len(files) == report.objects
     assert sum(file.stat().st_size for file in files) <= report.disk_bytes
+
+
+def test_coarser_levels_are_read_back_only_across_tiles() -> None:
+    def px(tile: int | None) -> int:
+        request = prepare(small_image(*SHAPE), random_numbers(Skip()), Options(tile=tile))
+        return px_across_tiles(request.plan)
+
+    assert px(None) == 0
+    corner = 15 * 45  # of 541 x 601 px, of which one tile holds what is beyond 512
+    assert px(256) == 271 * 301 - corner
 
 
 def test_a_plan_of_a_strided_net_counts_map_pixels() -> None:

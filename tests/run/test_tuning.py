@@ -11,7 +11,8 @@ import pytest
 
 import gigafcn
 from gigafcn.certificate.cache import cache_folder
-from gigafcn.plan.planning import Demand, steps_of
+from gigafcn.plan.planning import steps_of
+from gigafcn.plan.projection import Demand
 from gigafcn.run import tuning
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
