@@ -1,11 +1,10 @@
-"""A Zarr store at a place, which knows the checksum of what it wrote."""
+"""A Zarr store at a place."""
 
 from __future__ import annotations
 
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 from zarr.storage import LocalStore, ObjectStore, WrapperStore
 
 from gigafcn.storage.url_path import UrlPath, bucket_of, speaking
@@ -31,8 +30,6 @@ class PlacedStore(WrapperStore[Any]):
     def __init__(self, store: Store, place: Path) -> None:
         super().__init__(store)
         self._place = place
-        self.sums: dict[str, str] = {}
-        """CRC32C (hexadecimal) of what was written last, by key."""
 
     def _with_store(self, store: Store) -> PlacedStore:
         """Wrap another store the same way, as when it is opened read-only."""
@@ -49,7 +46,6 @@ class PlacedStore(WrapperStore[Any]):
                 await self._store.set(key, value)
         else:
             await self._store.set(key, value)
-        self.sums[key] = f"{google_crc32c.value(value.to_bytes()):08x}"
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Buffer | None:
         """Read an object, or a part of it."""
