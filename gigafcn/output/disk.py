@@ -116,7 +116,6 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def _renamed_into(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         partial.write_bytes(content)
         partial.replace(path)

@@ -150,8 +150,10 @@ class ShardedArray:
             slice(*part.indices(size)[:2]) for part, size in zip(within, box.shape, strict=True)
         )
         data = encoded(self._array.metadata.to_dict(), block[inside], inside)
+        path = self.object_path(index)
         persistently(lambda: self.drop(index))
-        replace_file(self.object_path(index), data)
+        persistently(lambda: path.parent.mkdir(parents=True, exist_ok=True))
+        replace_file(path, data)
         return {self.key(index): f"{google_crc32c.value(data):08x}"}
 
     def get(self, box: Box) -> NDArray[Any]:
