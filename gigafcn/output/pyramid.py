@@ -78,7 +78,10 @@ def build_pyramid_shard(
             box = levels[level].shard_box(index)
             block = np.full((kind.planes or 1, *box.shape), target.fill, target.dtype)
             for shard in existing:
-                _place_halved(source, levels[level - 1].shard_box(shard), halve, block, box)
+                half = _halved(levels[level - 1].shard_box(shard)).relative_to(box)
+                stored = source.get(shard)
+                for plane, pixels in enumerate(stored if source.is_stack else stored[None]):
+                    block[(plane, *half)] = halve(pixels)
             written |= target.put(index, block if target.is_stack else block[0])
     return written
 
@@ -90,15 +93,9 @@ def halving(kind: ArrayKind) -> Halve:
     return halve_uint8 if kind.dtype == "uint8" else halve_float
 
 
-def _place_halved(
-    source: ShardedArray, shard: Box, halve: Halve, block: NDArray[Any], box: Box
-) -> None:
-    """Halve one source shard into ``block``, which covers ``box``."""
-    target = Box(shard.y0 // 2, shard.x0 // 2, -(-shard.y1 // 2), -(-shard.x1 // 2))
-    where = target.relative_to(box)
-    stored = source.get(shard)
-    for plane, pixels in enumerate(stored if source.is_stack else stored[None]):
-        block[(plane, *where)] = halve(pixels)
+def _halved(box: Box) -> Box:
+    """The pixels that those of a box become at the next level."""
+    return Box(box.y0 // 2, box.x0 // 2, -(-box.y1 // 2), -(-box.x1 // 2))
 
 
 def halve_uint8(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -22,9 +22,8 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from gigafcn.geometry import Box
 from gigafcn.output.disk import replace_file
-from gigafcn.output.encoding import encoded
+from gigafcn.output.encoding import decoded, encoded
 from gigafcn.storage.retrying import persistently
 from gigafcn.storage.zarr_stores import store_at
 
@@ -36,10 +35,6 @@ if TYPE_CHECKING:
     from gigafcn.output.spec import MapLevel
 
 _LEVEL = 1
-
-_TOGETHER = {"codec_pipeline.batch_size": 256}
-"""Chunks that zarr decodes at a time: one at a time takes twice as long (0.7 s against 0.3 s for a
-full shard of 1587 chunks, zarr 3.1.6)."""
 
 
 def create_array(
@@ -156,7 +151,9 @@ class ShardedArray:
         replace_file(path, data)
         return {self.key(index): f"{google_crc32c.value(data):08x}"}
 
-    def get(self, box: Box) -> NDArray[Any]:
-        """Read ``box`` of all classes: (c, y, x), or (y, x) of labels."""
-        with zarr.config.set(_TOGETHER):
-            return np.asarray(self._array[(..., *box.relative_to(Box(0, 0, 0, 0)))])
+    def get(self, index: tuple[int, int]) -> NDArray[Any]:
+        """Values of a shard that has an object: (c, y, x), or (y, x) of labels."""
+        shape = self._level.shard_box(index).shape
+        place = (slice(None),) * (self._array.ndim - 2) + tuple(slice(0, side) for side in shape)
+        data = persistently(self.object_path(index).read_bytes)
+        return decoded(self._array.metadata.to_dict(), data, place)

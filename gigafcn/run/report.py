@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _FROM_STORED = 4
 """Times that a shard made of four that are read back takes what one takes that is only stored;
-measured: 0.9 to 1.3 s for reading, 0.3 s for storing 5888 x 5888 px of three classes."""
+measured: 0.9 to 1.0 s against 0.20 to 0.25 s for 5888 x 5888 px of three classes in uint8."""
 
 
 @dataclass(frozen=True, slots=True)
