@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,12 @@ from gigafcn.engine.precision import threads
 from gigafcn.engine.probe import seconds_per_call
 from gigafcn.geometry import Box
 from gigafcn.output.disk import format_bytes
-from gigafcn.output.spec import count_objects, map_levels, store_bytes
-from gigafcn.output.tile_pyramid import shards_across_tiles
+from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
 from gigafcn.plan.window_layout import count_batches, window_waste
+from gigafcn.run.duration import exact_seconds
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
-from gigafcn.run.trial import spare_processors, try_part
 from gigafcn.run.tuning import tuned
 
 if TYPE_CHECKING:
@@ -28,14 +26,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from gigafcn.plan.run_plan import RunPlan
     from gigafcn.plan.windows import Windows
     from gigafcn.slide.opening import Source
-
-
-_FROM_STORED = 4
-"""Times that a shard made of four that are read back takes what one takes that is only stored;
-measured: 0.9 to 1.0 s against 0.20 to 0.25 s for 5888 x 5888 px of three classes in uint8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,35 +227,20 @@ def _report(request: Request) -> PlanReport:
         labels=spec.labels,
         activation=run.activation,
         mode=run.mode,
-        **of_mode | {"seconds": of_mode["seconds"] * run.computed_share / workers},
+        **of_mode | {"seconds": of_mode["seconds"] / workers},
     )
 
 
 def _exact_figures(request: Request) -> dict[str, Any]:
     run, graph = request.plan, request.graph
     repeated = waste(graph, run.box, run.tile, run.columns)
-    needed = graph.need_box(run.box)
-    spare = spare_processors(run, request.options.workers or 1)
-    pace = try_part(request)
-    tiles = needed.area * waste(graph, run.box, run.tile) * pace.overlapped(spare)
-    each = float(run.geometry.stride[0] * run.geometry.stride[1]) * math.prod(run.averaged)
     return {
         "halo": request.exact.halo,
         "period": request.exact.period,
         "window": _largest_window(request),
         "waste": repeated,
-        "seconds": tiles + px_across_tiles(run) * each * pace.storing * _FROM_STORED,
+        "seconds": exact_seconds(request),
     }
-
-
-def px_across_tiles(run: RunPlan) -> int:
-    """Stored px of coarser levels that no tile can build from what it has in memory."""
-    levels = map_levels(run.spec)
-    return sum(
-        levels[level].shard_box(index).area
-        for level in range(1, len(levels))
-        for index in shards_across_tiles(run.spec, level, run.stored_tile)
-    )
 
 
 def _window_figures(request: Request, windows: Windows) -> dict[str, Any]:
@@ -279,7 +256,7 @@ def _window_figures(request: Request, windows: Windows) -> dict[str, Any]:
         "period": (1, 1),
         "window": windows.size,
         "waste": window_waste(windows, run.box, run.tile),
-        "seconds": reading + calls * _call_seconds(request, windows),
+        "seconds": run.computed_share * (reading + calls * _call_seconds(request, windows)),
         "windows": WindowFigures(
             size=windows.size,
             interval=windows.interval,

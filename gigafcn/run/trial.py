@@ -61,20 +61,24 @@ class Pace:
         return max(self.computing + self.storing, self.reading)
 
 
-def try_part(request: Request, graph: ModelGraph | None = None) -> Pace:
+def try_part(
+    request: Request, graph: ModelGraph | None = None, *, width: int | None = None
+) -> Pace:
     """Compute a part of an exact run.
 
     Parameters
     ----------
     graph
         As placed for this plan, if it has been already.
+    width
+        Of the part in map px; None is one that fills all lanes.
 
     Raises
     ------
     RunError
         If the part cannot be read, computed or stored.
     """
-    plan = _plan_of_part(request.plan)
+    plan = _plan_of_part(request.plan, width)
     graph = graph or placed_graph(request.graph, plan)
     ends = [(time.perf_counter(), 0)]
 
@@ -110,10 +114,10 @@ def _steady(ends: list[tuple[float, int]], plan: RunPlan) -> float:
     return (under_way[-1][0] - under_way[0][0]) / pixels
 
 
-def _plan_of_part(plan: RunPlan) -> RunPlan:
+def _plan_of_part(plan: RunPlan, width: int | None) -> RunPlan:
     """The plan of a part in the middle, as a map of its own with one tile."""
     rows = middle(plan, 0, STRIPS * plan.strip)
-    wide = plan.lanes * max(BLOCKS * plan.block, plan.lane)
+    wide = width or plan.lanes * max(BLOCKS * plan.block, plan.lane)
     columns = middle(plan, 1, min(plan.tile[1], wide))
     box = Box.of(rows, columns)
     shape = stored_shape(box.shape, plan.averaged)

@@ -9,8 +9,8 @@ import pytest
 
 import gigafcn
 from gigafcn.cli.reporting import plain
+from gigafcn.run.duration import px_across_tiles
 from gigafcn.run.options import Options
-from gigafcn.run.report import px_across_tiles
 from gigafcn.run.request import prepare
 from tests.run.small_nets import EXACT, Skip, random_numbers
 from tests.run.whole import small_image

@@ -1,0 +1,54 @@
+"""The time of a run is reckoned from parts of it: wide ones, and the narrow ones of tissue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gigafcn.geometry import Box
+from gigafcn.run.duration import exact_seconds, is_narrow
+from gigafcn.run.options import Options
+from gigafcn.run.request import prepare
+from tests.run.small_nets import Skip, random_numbers
+from tests.run.whole import small_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gigafcn.run.request import Request
+
+SHAPE = (1536, 2304)
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> Iterator[Request]:
+    """Half of the slide shows tissue: a wide piece, and a narrow one below."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:512] = 255
+    mask[1024:, :512] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    options = Options(tissue=tmp_path / "mask.png")
+    found = prepare(small_image(*SHAPE), random_numbers(Skip()), options)
+    yield found
+    found.slide.close()
+
+
+def test_a_part_with_fewer_columns_than_lanes_is_narrow(request_: Request) -> None:
+    run = replace(request_.plan, lanes=2, lane=512, block=512)
+    assert not is_narrow(run, Box(0, 0, 512, 2304))
+    assert is_narrow(run, Box(1024, 0, 1536, 512))
+    assert is_narrow(replace(run, lanes=1), Box(0, 0, 512, 256))
+    assert not is_narrow(replace(run, lanes=1), Box(0, 0, 512, 512))
+
+
+def test_narrow_parts_add_their_own_time(request_: Request) -> None:
+    run = replace(request_.plan, lanes=2, lane=512, block=512)
+    parts = [part for tile in run.tiles() for part in run.parts(tile)]
+    assert sorted(is_narrow(run, part) for part in parts) == [False, True]
+    seconds = exact_seconds(replace(request_, plan=run))
+    assert 0 < seconds < 60
