@@ -152,7 +152,8 @@ def main() -> None:
     if options.write:
         found = Results.read(options.out)
         drawn = write_picture(options.cache / "work", found)
-        text = page(found, _kept("dense_vgg"), _kept("scaling"), _kept("large"))
+        others = [_kept(name) for name in ("dense_vgg", "scaling", "large", "second_slide")]
+        text = page(found, *others)
         PAGE.write_text(text, encoding="utf-8")
         print(f"wrote {PAGE}{f' and {PICTURE}' if drawn else ''}")
         return

@@ -28,6 +28,7 @@ def page(
     dense: Results | None = None,
     scaling: Results | None = None,
     large: Results | None = None,
+    second: Results | None = None,
 ) -> str:
     """The whole page in Markdown.
 
@@ -35,8 +36,9 @@ def page(
     ----------
     results
         Of the table of peers.
-    dense, scaling, large
-        What the benchmarks ``dense_vgg``, ``scaling`` and ``large`` wrote, if anything.
+    dense, scaling, large, second
+        What the benchmarks ``dense_vgg``, ``scaling``, ``large`` and ``second_slide`` wrote, if
+        anything.
     """
     sections = [_section(results, network) for network in results["networks"]]
     parts = [_introduction(results), *sections]
@@ -45,6 +47,7 @@ def page(
         _dense(dense) if dense else "",
         _scaling(scaling) if scaling else "",
         _large(large) if large else "",
+        _second(second) if second else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -307,6 +310,24 @@ def _large(large: Results) -> str:
         for row in large["rows"]
     ]
     return "\n".join(lines)
+
+
+def _second(second: Results) -> str:
+    told = [
+        f"{row['model']} after {row['second_slide']['computing']:.1f} s "
+        f"({row['computing_range'][0]:.1f} to {row['computing_range'][1]:.1f}), its map of "
+        f"{row['size_px']}² done after {row['second_slide']['ended']:.1f} s"
+        for row in second["rows"]
+    ]
+    return "\n".join(
+        [
+            "## The second slide with one model",
+            "",
+            "From the start of the process, imports included, `gigafcn infer` begins to compute a "
+            f"second slide with {'; with '.join(told)} ({_on(second)}; medians of "
+            f"{second['rounds']} processes). By `python -m benchmarks.second_slide`.",
+        ]
+    )
 
 
 def _computed(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import warnings
 
 import pytest
 
-from gigafcn.cli.app import guarded
+from gigafcn.cli.app import guarded, main
 from gigafcn.errors import (
     GigafcnError,
     ModelError,
@@ -113,3 +114,9 @@ def test_a_command_leaves_logging_as_it_was() -> None:
 def test_warnings_of_other_packages_are_kept_from_the_user(capsys: Capture) -> None:
     assert guarded(lambda: warnings.warn("old", DeprecationWarning, stacklevel=1)) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_caller_of_main_keeps_the_pace_of_its_garbage_collector() -> None:
+    before = gc.get_threshold()
+    assert main(["--version"]) == 0
+    assert gc.get_threshold() == before
