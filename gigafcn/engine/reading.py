@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from gigafcn.doing import Doing
 from gigafcn.engine.resampling import Resampler
-from gigafcn.engine.timeline import Doing, Watch
 from gigafcn.errors import RunError, UnreadableError
 from gigafcn.geometry import Box, Span
 from gigafcn.slide.marks import Reading
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gigafcn.engine.account import Account
+    from gigafcn.engine.timeline import Watch
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.slide.protocol import Pixels, Slide
 
@@ -144,7 +145,7 @@ class StripReader(Generic[T]):
         look = self.image.looker()
         for box in self.strips:
             try:
-                with self.watch.during(Doing.READING):
+                with self.watch.during(Doing.READING), self.watch.listening():
                     reading = look(box)
                     self.account.add(box, reading)
                 item: T | BaseException = self.send(reading.pixels)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gigafcn.doing import Doing
 from gigafcn.engine.account import Account
 from gigafcn.engine.easing import AS_PLANNED, Ease
 from gigafcn.engine.lanes import Lanes
@@ -24,7 +25,6 @@ from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, SharedStrips, StripReader
 from gigafcn.engine.scores import ScoreSink, in_store
 from gigafcn.engine.sweep import Sweep
-from gigafcn.engine.timeline import Doing, Stretch, Watch
 from gigafcn.engine.transfer import Sender, SentStrip
 from gigafcn.engine.writing import ShardWriter
 from gigafcn.geometry import Box, Span
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gigafcn.engine.timeline import Stretch, Watch
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.output.store import MapStore
     from gigafcn.plan.run_plan import RunPlan

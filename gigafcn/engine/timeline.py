@@ -11,23 +11,13 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+
+from gigafcn.doing import Doing, listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-class Doing(StrEnum):
-    """What a thread does."""
-
-    READING = "read and decode"
-    WAITING_FOR_PIXELS = "wait for pixels"
-    TO_DEVICE = "pixels to the device"
-    COMPUTING = "compute"
-    TO_HOST = "scores to the host"
-    WAITING_FOR_ROOM = "wait for room"
-    STORING = "compress and store"
+    from contextlib import AbstractContextManager
 
 
 class Stretch(NamedTuple):
@@ -78,6 +68,10 @@ class Watch:
             yield
         finally:
             self.note(doing, begin)
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Note also what code that knows no watch says this thread does within."""
+        return listening(self.note)
 
     def note(self, doing: Doing, begin: float) -> None:
         """Note what this thread has done since ``begin`` on the performance counter."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gigafcn.doing import Doing
 from gigafcn.engine.account import Account
 from gigafcn.engine.blend import Blend
 from gigafcn.engine.easing import AS_PLANNED, Ease
@@ -25,13 +26,13 @@ from gigafcn.engine.precision import as_asked
 from gigafcn.engine.reading import PaddedImage, StripReader, as_stored
 from gigafcn.engine.scores import ScoreSink, in_store
 from gigafcn.engine.tile import TileReceipt, receipt
-from gigafcn.engine.timeline import Doing, Watch
 from gigafcn.engine.writing import ShardWriter
 from gigafcn.geometry import Box, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gigafcn.engine.timeline import Watch
     from gigafcn.output.store import MapStore
     from gigafcn.plan.run_plan import RunPlan
     from gigafcn.plan.windows import Windows

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gigafcn.engine.timeline import Doing, Watch
+from gigafcn.doing import Doing
 from gigafcn.geometry import Box, Span
 from gigafcn.output.spec import status_slices
 from gigafcn.output.store import ChunkStatus
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gigafcn.engine.timeline import Watch
     from gigafcn.output.spec import MapSpec
     from gigafcn.output.store import MapStore
 
@@ -142,14 +143,15 @@ class ShardWriter:
             if self._error is not None:
                 continue
             try:
-                with self.watch.during(Doing.STORING):
+                with self.watch.during(Doing.STORING), self.watch.listening():
                     computed = self._store(row)
                     pyramid.add(row.box, row.scores, row.labels, computed)
             except BaseException as error:  # raised in the producer's thread
                 self._error = error
         if self._error is None:
             try:
-                pyramid.finish()
+                with self.watch.during(Doing.STORING), self.watch.listening():
+                    pyramid.finish()
             except BaseException as error:
                 self._error = error
         self.written = self.store.written | pyramid.written

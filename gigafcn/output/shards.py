@@ -22,6 +22,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from gigafcn.doing import Doing, during
 from gigafcn.output.disk import replace_file
 from gigafcn.output.encoding import decoded, encoded
 from gigafcn.storage.retrying import persistently
@@ -144,11 +145,13 @@ class ShardedArray:
         inside = (slice(None),) * (block.ndim - 2) + tuple(
             slice(*part.indices(size)[:2]) for part, size in zip(within, box.shape, strict=True)
         )
-        data = encoded(self._array.metadata.to_dict(), block[inside], inside)
+        with during(Doing.COMPRESSING):
+            data = encoded(self._array.metadata.to_dict(), block[inside], inside)
         path = self.object_path(index)
-        persistently(lambda: self.drop(index))
-        persistently(lambda: path.parent.mkdir(parents=True, exist_ok=True))
-        replace_file(path, data)
+        with during(Doing.WRITING_BYTES):
+            persistently(lambda: self.drop(index))
+            persistently(lambda: path.parent.mkdir(parents=True, exist_ok=True))
+            replace_file(path, data)
         return {self.key(index): f"{google_crc32c.value(data):08x}"}
 
     def get(self, index: tuple[int, int]) -> NDArray[Any]:

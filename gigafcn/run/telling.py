@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.certificate.certificate import CLASSES
-from gigafcn.engine.timeline import Doing
+from gigafcn.doing import Doing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

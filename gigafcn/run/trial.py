@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gigafcn.doing import Doing
 from gigafcn.engine.precision import threads
 from gigafcn.engine.tile import compute_tile
-from gigafcn.engine.timeline import Doing, Watch
+from gigafcn.engine.timeline import Watch
 from gigafcn.geometry import Box, Span
 from gigafcn.output.store import MapStore, create_map
 from gigafcn.plan.saving import stored_shape

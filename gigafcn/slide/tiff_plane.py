@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from gigafcn.doing import Doing, during
 from gigafcn.geometry import Box
 from gigafcn.slide.codestream import declared_shape
 from gigafcn.slide.marks import Mark, is_of_the_system
@@ -68,12 +69,13 @@ class ByteSource:
             If the file ends before.
         """
         parts: list[bytes] = []
-        while count > 0:
-            part = persistently(partial(self._some, offset, count))
-            if not part:
-                raise EOFError(f"the file ends {count} bytes early, at byte {offset}")
-            parts.append(part)
-            offset, count = offset + len(part), count - len(part)
+        with during(Doing.READING_BYTES):
+            while count > 0:
+                part = persistently(partial(self._some, offset, count))
+                if not part:
+                    raise EOFError(f"the file ends {count} bytes early, at byte {offset}")
+                parts.append(part)
+                offset, count = offset + len(part), count - len(part)
         return b"".join(parts)
 
     def _some(self, offset: int, count: int) -> bytes:
@@ -251,7 +253,8 @@ class SegmentPlane:
         if held is not None:
             return held
         data = source.read(int(self.offsets[index]), int(self.counts[index]))
-        segment = self.decode(data, index)
+        with during(Doing.DECODING):
+            segment = self.decode(data, index)
         if segment.dtype != self.dtype or segment.shape[2] != self.samples:
             raise ValueError(
                 f"segment {index} decodes to {segment.shape[2]} x {segment.dtype} per px, "
