@@ -23,6 +23,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from gigafcn.doing import Doing, during
+from gigafcn.errors import RunError
 from gigafcn.output.disk import replace_file
 from gigafcn.output.encoding import decoded, encoded
 from gigafcn.storage.retrying import persistently
@@ -155,8 +156,21 @@ class ShardedArray:
         return {self.key(index): f"{google_crc32c.value(data):08x}"}
 
     def get(self, index: tuple[int, int]) -> NDArray[Any]:
-        """Values of a shard that has an object: (c, y, x), or (y, x) of labels."""
+        """Values of a shard that has an object: (c, y, x), or (y, x) of labels.
+
+        Raises
+        ------
+        RunError
+            If the object is damaged.
+        """
         shape = self._level.shard_box(index).shape
         place = (slice(None),) * (self._array.ndim - 2) + tuple(slice(0, side) for side in shape)
-        data = persistently(self.object_path(index).read_bytes)
-        return decoded(self._array.metadata.to_dict(), data, place)
+        path = self.object_path(index)
+        data = persistently(path.read_bytes)
+        try:
+            return decoded(self._array.metadata.to_dict(), data, place)
+        except ValueError as error:
+            raise RunError(
+                f"{path} is damaged since it was written: {error}; the same command checks what is "
+                f"stored and computes it again"
+            ) from error

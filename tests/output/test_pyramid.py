@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from gigafcn.errors import RunError
 from gigafcn.output import (
     ChunkStatus,
     build_pyramid_shard,
@@ -128,3 +130,14 @@ def test_building_a_shard_again_gives_the_same_bytes(tmp_path: Path) -> None:
             build_pyramid_shard(tmp_path / "m.zarr", spec, level, index)
         found.append((tmp_path / "m.zarr/1/c/0/1/0").read_bytes())
     assert found[0] == found[1]
+
+
+def test_a_shard_that_was_damaged_since_is_named_and_not_built_upon(tmp_path: Path) -> None:
+    spec = a_spec()
+    create_map(tmp_path / "m.zarr", spec)
+    write_level_0(tmp_path / "m.zarr", spec, some_values(spec))
+    path = tmp_path / "m.zarr/0/c/0/0/0"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(RunError, match=f"{re.escape(str(path))} is damaged"):
+        build_pyramid_shard(tmp_path / "m.zarr", spec, 1, (0, 0))
+    assert not (tmp_path / "m.zarr/1/c/0/0/0").exists()
