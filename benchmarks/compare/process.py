@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 300
 """For importing libraries."""
 
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""Lets glibc keep what is freed, which gigafcn does by itself.  Where every large result is fetched
+from the system anew, torch spends up to half its time on that, in the bare module and in peers."""
+
 
 class PeerFailure(Exception):
     """A peer raised, died or took too long."""
@@ -48,7 +52,7 @@ class Peer:
             self._process = subprocess.Popen(
                 [str(python), "-m", f"benchmarks.compare.peers.{module}"],
                 cwd=ROOT,
-                env=os.environ | limits | {"PYTHONPATH": str(ROOT)},
+                env=os.environ | limits | KEPT_MEMORY | {"PYTHONPATH": str(ROOT)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=told,
