@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 Settings = dict[str, Any]
 
 SEARCH_PX = 2048
-AGAIN = 2
-"""The fastest settings of a search that are timed a second time."""
+AGAIN = 4
+"""The fastest settings of a search that are timed again."""
+
+TURNS = 2
+"""Times that they are, in turn; their medians decide, since the luckiest of many is not the best."""
 
 QUALITY_RECOMPUTED_PX = 2048
 """Side of the part that recomputed windows map to be compared."""
@@ -71,11 +75,13 @@ def _searched(session: Session, row: Row, kept: dict[str, Any], size: int | None
     if size is None or len(candidates) == 1:
         return {"settings": candidates[0], "tried": []}
     paces = [_pace(session, row, candidate, size) for candidate in candidates]
-    for i in sorted(range(len(paces)), key=paces.__getitem__)[:AGAIN]:
-        paces[i] = min(paces[i], _pace(session, row, candidates[i], size))
+    first = sorted(range(len(paces)), key=paces.__getitem__)[:AGAIN]
+    turns = [[_pace(session, row, candidates[i], size) for i in first] for _ in range(TURNS)]
+    for i, again in zip(first, zip(*turns, strict=True), strict=True):
+        paces[i] = statistics.median([paces[i], *again])
     session.end(row)  # what other settings took counts in no peak of memory
-    fastest = min(paces)
-    best = candidates[paces.index(fastest)]
+    fastest, number = min((paces[i], i) for i in first)
+    best = candidates[number]
     told = {key: best[key] for key in row.search}
     print(
         f"{session.network}, {row.name}: best of {len(paces)} settings {told}, "

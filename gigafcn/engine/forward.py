@@ -35,8 +35,6 @@ class Forward:
 
     module: nn.Module
     output: str | int | None
-    own: bool = False
-    """Whether it is a copy that nobody else calls."""
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Output (b, c, y, x) for a batch (b, c, y, x); y and x are 1 for a classifier's.
@@ -88,24 +86,10 @@ def tuned_forward(
         ``device`` and ``dtype`` to run it with.
     """
     placed = placed_module(module, place["device"], place["dtype"])
-    forward = Forward(placed, output, own=placed is not module)
-    if forward.own:
+    forward = Forward(placed, output)
+    if placed is not module:
         tune(placed, forward, noise(1, shape, **place))
     return forward
-
-
-def lane_forwards(first: Forward, module: nn.Module, count: int, **rest: Any) -> list[Forward]:
-    """As many copies of a module as run side by side, each with a state of its own.
-
-    Parameters
-    ----------
-    first
-        Made by :func:`tuned_forward` of the same module.
-    rest
-        What that was given.
-    """
-    others = (tuned_forward(module, first.output, **rest) for _ in range(count - 1))
-    return [first, *others]
 
 
 def noise(count: int, shape: tuple[int, int, int], **place: Any) -> Tensor:

@@ -1,8 +1,8 @@
-"""Columns or windows computed side by side, by threads with threads of arithmetic of their own.
+"""Columns of a tile computed side by side, each by a thread with threads of arithmetic of its own.
 
 Two threads that share every convolution wait for each other after each, and for the thread that
 stores or reads whenever it takes a processor; two that compute columns of their own do not.  The
-price is the halo between two columns, which both compute; between windows there is none.
+price is the halo between two columns, which both compute.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 class Lanes:
-    """Threads that compute, as long as the context lasts.
+    """Threads that compute columns, as long as the context lasts.
 
     Parameters
     ----------
     count
-        Columns or calls of the module at a time.
+        Columns at a time.
     threads
         Of arithmetic, which they share out evenly.
     """
@@ -50,13 +50,7 @@ class Lanes:
 
         A single call is made in the caller's thread, with all its threads of arithmetic.
         """
-        if len(calls) == 1:
-            return [calls[0]()]
-        return self.apart(calls)
-
-    def apart(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """As :meth:`together`, but a single call too has the threads of one among many."""
-        if self._pool is None:
+        if self._pool is None or len(calls) == 1:
             return [call() for call in calls]
         # A context, such as the pseudonym of a slide, is a thread's own; so is inference mode.
         futures = [

@@ -8,8 +8,6 @@ module may even change its input.
 from __future__ import annotations
 
 import time
-from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -21,7 +19,6 @@ from gigafcn.engine.account import Account
 from gigafcn.engine.blend import Blend
 from gigafcn.engine.easing import AS_PLANNED, Ease
 from gigafcn.engine.forward import Forward, refuse_other_shape
-from gigafcn.engine.lanes import Lanes
 from gigafcn.engine.parts import Parts
 from gigafcn.engine.patch import Patch
 from gigafcn.engine.pixels import PRECISIONS, to_input
@@ -33,7 +30,7 @@ from gigafcn.engine.writing import ShardWriter
 from gigafcn.geometry import Box, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from gigafcn.engine.timeline import Watch
     from gigafcn.output.store import MapStore
@@ -55,7 +52,7 @@ class _Gathering(Protocol):
 
 
 def compute_windows(
-    forwards: Sequence[Forward],
+    forward: Forward,
     plan: RunPlan,
     tile: Box,
     image: PaddedImage,
@@ -65,11 +62,6 @@ def compute_windows(
 ) -> TileReceipt:
     """Compute and store one tile; see :func:`gigafcn.engine.tile.compute_tile`.
 
-    Parameters
-    ----------
-    forwards
-        The module, once for each of the plan's lanes.
-
     Raises
     ------
     RunError
@@ -78,13 +70,8 @@ def compute_windows(
     start = time.perf_counter()
     parts = Parts(plan, [plan.parts(tile)])
     where = in_store(tile, plan)
-    with (
-        ShardWriter(store, plan.spec, where, parts.status, watch) as writer,
-        as_asked(),
-        Lanes(plan.lanes, plan.threads) as lanes,
-    ):
-        calls = _Calls(forwards, lanes, ease)
-        parts.compute(lambda box: _Rows(calls, plan, box, image, writer), writer)
+    with ShardWriter(store, plan.spec, where, parts.status, watch) as writer, as_asked():
+        parts.compute(lambda box: _Rows(forward, plan, box, image, writer, ease), writer)
     return receipt(tile, start, parts.readers, writer, ease)
 
 
@@ -93,18 +80,19 @@ class _Rows:
 
     def __init__(
         self,
-        calls: _Calls,
+        forward: Forward,
         plan: RunPlan,
         part: Box,
         image: PaddedImage,
         writer: ShardWriter,
+        ease: Ease,
     ) -> None:
         windows = plan.windows
         assert windows is not None
         watch = writer.watch
         self._feed = WindowFeed(plan, windows, part, image, watch)
         self.reader = self._feed.reader
-        self._calls, self._windows, self._watch = calls, windows, watch
+        self._forward, self._windows, self._ease, self._watch = forward, windows, ease, watch
         self._classes = len(plan.spec.classes)
         self._progress = _Progress(part.area, windows.computed(part), watch.advance)
         self._sink = ScoreSink(plan, part, writer)
@@ -121,39 +109,16 @@ class _Rows:
         """See :class:`gigafcn.engine.parts.Part`."""
         watch = self._watch
         for row, batches in self._feed.rows():
-            while some := list(islice(batches, self._calls.lanes)):
+            for columns, batch in batches:
                 with watch.during(Doing.COMPUTING):
-                    found = self._calls.made([batch for _, batch in some])
-                for (columns, _), outputs in zip(some, found, strict=True):
-                    refuse_other_shape(outputs, self._windows, len(columns), self._classes)
-                    with watch.during(Doing.TO_HOST):
-                        self._gathering.add(row, columns, outputs)
-                    self._progress.add(len(columns))
+                    outputs = _in_batches(self._forward, batch, self._ease)
+                refuse_other_shape(outputs, self._windows, len(columns), self._classes)
+                with watch.during(Doing.TO_HOST):
+                    self._gathering.add(row, columns, outputs)
+                self._progress.add(len(columns))
             with watch.during(Doing.TO_HOST):
                 self._gathering.end_row(row)
             yield
-
-
-class _Calls:
-    """Calls the module for several batches side by side, a copy of its own for each."""
-
-    def __init__(self, forwards: Sequence[Forward], lanes: Lanes, ease: Ease) -> None:
-        self._forwards, self._lanes, self._ease = forwards, lanes, ease
-
-    @property
-    def lanes(self) -> int:
-        """Batches at a time."""
-        return len(self._forwards)
-
-    def made(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        """The module's outputs for at most so many batches."""
-        # How many threads compute a batch must not depend on how many others there are.
-        return self._lanes.apart(
-            [
-                partial(_in_batches, forward, batch, self._ease)
-                for forward, batch in zip(self._forwards, batches, strict=False)
-            ]
-        )
 
 
 def _in_batches(forward: Forward, batch: Tensor, ease: Ease) -> Tensor:
@@ -200,7 +165,7 @@ class WindowFeed:
         self.reader = StripReader(image, strips, account, watch, as_stored)
         self._dtype = PRECISIONS[plan.precision]
         self._device = torch.device(plan.device)
-        self._inputs: dict[tuple[int, int], Tensor] = {}
+        self._inputs: dict[int, Tensor] = {}
 
     def rows(self) -> Iterator[tuple[int, Iterator[tuple[range, Tensor]]]]:
         """Each row of windows with its batches: columns, and the input (b, c, y, x)."""
@@ -215,13 +180,14 @@ class WindowFeed:
             yield row, self._of_row(row, wanted, pixels)
 
     def _of_row(self, row: int, held: Box, pixels: Pixels) -> Iterator[tuple[range, Tensor]]:
-        for number, columns in enumerate(self._batches):
+        for columns in self._batches:
             with self.reader.watch.during(Doing.TO_DEVICE):
-                batch = self._input(len(columns), number % self._plan.lanes)
-                self._fill(batch, row, columns, held, pixels)
+                batch = self._filled(row, columns, held, pixels)
             yield columns, batch
 
-    def _fill(self, batch: Tensor, row: int, columns: range, held: Box, pixels: Pixels) -> None:
+    def _filled(self, row: int, columns: range, held: Box, pixels: Pixels) -> Tensor:
+        """The input of a batch; the tensor is used again by the next of the same length."""
+        batch = self._input(len(columns))
         top = self._windows.start(0, row)
         for group in self._groups(columns):
             stop = self._windows.window(1, group[-1]).stop
@@ -236,6 +202,7 @@ class WindowFeed:
                 if held.y.size < self._windows.size[0] or shared.size < window.size:
                     target.zero_()
                 target[:, rows, inside] = values[:, :, shared.relative_to(across.start)]
+        return batch
 
     def _groups(self, columns: range) -> list[range]:
         """Windows to normalise at once: all of them, unless there are gaps between."""
@@ -243,16 +210,15 @@ class WindowFeed:
             return [columns]
         return [range(column, column + 1) for column in columns]
 
-    def _input(self, count: int, lane: int) -> Tensor:
-        """A tensor for the input of a batch; the lane's next of this length uses it again."""
-        if (count, lane) not in self._inputs:
-            self._inputs[count, lane] = torch.empty(
+    def _input(self, count: int) -> Tensor:
+        if count not in self._inputs:
+            self._inputs[count] = torch.empty(
                 (count, len(self._plan.channels), *self._windows.size),
                 dtype=self._dtype,
                 device=self._device,
                 memory_format=torch.channels_last,
             )
-        return self._inputs[count, lane]
+        return self._inputs[count]
 
 
 def _new_rows(wanted: list[Box]) -> Iterator[Box]:

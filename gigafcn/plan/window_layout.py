@@ -64,9 +64,6 @@ class WindowDemand:
     forward: int
     """Bytes that a call of the module was measured to take."""
 
-    lanes: int = 1
-    """Calls of the module made side by side, each by a copy of its own."""
-
     @property
     def period(self) -> Pair:
         """Map px on whose multiples tiles are cut."""
@@ -147,19 +144,11 @@ def window_bytes(demand: WindowDemand, tile: Pair, shard: int) -> int:
     high, wide = stored_shape((rows, columns), demand.saving.averaged)
     shards = ROWS_HELD * min(shard, high) * wide * demand.saving.bytes_per_px
     planes = demand.classes + int(windows.weights == "gaussian")
-    # The overlap is copied when sums move up.
+    # The overlap is copied when sums move up; normalising holds two more copies of a batch.
     sums = 2 * windows.cell[0] * columns * planes * max(4, demand.item)
+    inputs = 4 * batch * max(4, demand.item)
     read = stored + decoded_bytes(demand.decoded, width)
-    calls = demand.lanes * lane_bytes(demand.weights, demand.forward, batch, demand.item)
-    return BASE_BYTES + demand.weights + calls + read + shards + sums
-
-
-def lane_bytes(weights: int, forward: int, values: int, item: int) -> int:
-    """What one lane takes: its copy of the module, a call of it, and its input of so many values.
-
-    Normalising holds two more copies of a batch, and the window's own.
-    """
-    return weights + forward + 4 * values * max(4, item)
+    return BASE_BYTES + 2 * demand.weights + demand.forward + read + inputs + shards + sums
 
 
 def window_waste(windows: Windows, box: Box, tile: Pair) -> float:

@@ -19,7 +19,7 @@ from gigafcn.engine.sweep import Sweep
 from gigafcn.engine.tile import sweep_plan
 from gigafcn.geometry import Box
 from gigafcn.run.trial import middle
-from gigafcn.schedule.job import placed_forwards, placed_graph
+from gigafcn.schedule.job import placed_forward, placed_graph
 
 if TYPE_CHECKING:
     from gigafcn.plan.run_plan import RunPlan
@@ -126,8 +126,9 @@ def _of_window(request: Request, plan: RunPlan, windows: Windows, box: Box) -> T
     batch = values.new_zeros((1, values.shape[1], *window.shape))
     rows, columns = inside.relative_to(window)
     batch[:, :, rows, columns] = values
-    (forward,) = placed_forwards(request.model.module, replace(plan, lanes=1))
-    return forward(batch.contiguous(memory_format=torch.channels_last))
+    return placed_forward(request.model.module, plan)(
+        batch.contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _input(stored: Any, plan: RunPlan) -> Tensor:

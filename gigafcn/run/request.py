@@ -293,7 +293,7 @@ def _plan(
         pixel=chosen.grid.pixel,
         output=choices.output(model, options),
         averaged=demand.saving.averaged,
-        lanes=demand.lanes,
+        lanes=demand.lanes if isinstance(demand, Demand) else 1,
         lane=lane_px(demand, layout.block) if isinstance(demand, Demand) else 1,
     )
     return with_tissue(plan, slide, options, demand)

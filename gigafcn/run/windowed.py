@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.probe import Probe, probed
 from gigafcn.errors import ModelError, UsageError
-from gigafcn.plan.window_layout import WindowDemand, choose_window_layout, lane_bytes
+from gigafcn.plan.window_layout import WindowDemand, choose_window_layout
 from gigafcn.plan.windows import Windows, blend_windows, patch_windows, windows_geometry
 from gigafcn.run import choices
 from gigafcn.run.saving import saving
@@ -104,19 +104,10 @@ def windowed(
         forward=probe.memory,
     )
     workers = options.workers or 1
-    budget = choices.memory(options) // workers
-    if device == "cpu" and forward.own:
-        demand = replace(demand, lanes=_lanes(demand, choices.threads(options), budget))
-    layout = choose_window_layout(demand, tile=options.tile, budget=budget, workers=workers)
+    layout = choose_window_layout(
+        demand, tile=options.tile, budget=choices.memory(options) // workers, workers=workers
+    )
     return Windowed(windows, geometry, demand, layout, activation, forward)
-
-
-def _lanes(demand: WindowDemand, threads: int, budget: int) -> int:
-    """Calls of the module to make side by side: one for each thread, within half the memory."""
-    windows = demand.windows
-    values = windows.batch * windows.size[0] * windows.size[1] * demand.channels
-    each = lane_bytes(demand.weights, demand.forward, values, demand.item)
-    return max(1, min(threads, -(-windows.count[1] // windows.batch), budget // (2 * each)))
 
 
 def window_size(model: LoadedModel, options: Options) -> Pair:

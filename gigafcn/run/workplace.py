@@ -20,7 +20,7 @@ from gigafcn.run.lending import handed_over
 from gigafcn.schedule.cluster import Equipment, local_client, visible_gpus
 from gigafcn.schedule.crew import foreign_crew
 from gigafcn.schedule.foreign import foreign_client, reports, watched
-from gigafcn.schedule.job import Job, placed_forwards, placed_graph
+from gigafcn.schedule.job import Job, placed_graph
 from gigafcn.schedule.reach import check_reach
 from gigafcn.schedule.resources import available_memory
 from gigafcn.schedule.worker import JobPlugin, drop_job, hold_job
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from gigafcn.engine.forward import Forward
-    from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.run.options import Options
     from gigafcn.run.request import Request
     from gigafcn.schedule.inbox import Inbox
@@ -95,13 +93,6 @@ def workplace(
                 client.unregister_worker_plugin(plugin.name)
 
 
-def _placed(request: Request) -> ModelGraph | list[Forward]:
-    """The model as this process runs it."""
-    if request.forward is None:
-        return placed_graph(request.graph, request.plan)
-    return placed_forwards(request.model.module, request.plan, request.forward)
-
-
 @contextmanager
 def _in_this_process(
     place: Place, request: Request, path: Path, run: str, inbox: Inbox
@@ -111,7 +102,7 @@ def _in_this_process(
         torch_threads(threads),
         local_client(None, Equipment(threads), dashboard=dashboard) as client,
     ):
-        model = _placed(request)
+        model = request.forward or placed_graph(request.graph, request.plan)
         stop, profile = threading.Event(), request.options.profile
         keep_freed_memory()
         hold_job(run, Job(request.plan, model, request.image, path, stop, inbox, profile))

@@ -18,7 +18,7 @@ from gigafcn.engine.allocation import (
     share_heaps,
 )
 from gigafcn.engine.easing import AS_PLANNED, LADDER, is_out_of_memory
-from gigafcn.engine.forward import Forward, lane_forwards, tuned_forward
+from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.placing import placed_on
 from gigafcn.engine.reading import PaddedImage
@@ -66,8 +66,8 @@ class Job:
     """One run inside one process."""
 
     plan: RunPlan
-    model: ModelGraph | list[Forward]
-    """What computes: the graph in exact mode, else the module itself, once for each lane."""
+    model: ModelGraph | Forward
+    """What computes: the graph in exact mode, else the module itself."""
 
     image: PaddedImage
     store: Path
@@ -121,7 +121,7 @@ class Job:
 
         store = MapStore(self.store, self.plan.spec)
         where = (self.plan, tile, self.image, store, Watch(step, kept=self.profile))
-        if isinstance(self.model, list):
+        if isinstance(self.model, Forward):
             return compute_windows(self.model, *where, ease)
         return compute_tile(self.model, *where, ease)
 
@@ -187,21 +187,14 @@ def placed_graph(graph: ModelGraph, plan: RunPlan) -> ModelGraph:
     return placed_on(graph, torch.device(plan.device), PRECISIONS[plan.precision])
 
 
-def placed_forwards(
-    module: nn.Module, plan: RunPlan, first: Forward | None = None
-) -> list[Forward]:
-    """The module as it runs on windows, on the plan's device and in its precision, for each lane.
-
-    Parameters
-    ----------
-    first
-        One that has been made already.
-    """
+def placed_forward(module: nn.Module, plan: RunPlan) -> Forward:
+    """A copy of the module as it runs on windows: on the plan's device and in its precision."""
     assert plan.windows is not None
-    place = {"device": torch.device(plan.device), "dtype": PRECISIONS[plan.precision]}
     shape = (len(plan.channels), *plan.windows.size)
-    first = first or tuned_forward(module, plan.output, shape, **place)
-    return lane_forwards(first, module, plan.lanes, shape=shape, **place)
+    device = torch.device(plan.device)
+    return tuned_forward(
+        module, plan.output, shape, device=device, dtype=PRECISIONS[plan.precision]
+    )
 
 
 def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) -> Job:
@@ -212,12 +205,12 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
     keep_freed_memory()
     slide = _slide_of(files)
     module = _module_of(files)
-    model: ModelGraph | list[Forward]
+    model: ModelGraph | Forward
     if plan.windows is None:
         traced = untouched_graph(module, len(plan.channels), plan.geometry, plan.output)
         model = placed_graph(traced, plan)
     else:
-        model = placed_forwards(module, plan)
+        model = placed_forward(module, plan)
     image = PaddedImage(slide, plan.level, plan.channels, plan.geometry, files.strict)
     return Job(plan, model, image, place_of(files.store), stop, profile=files.profile)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from gigafcn.geometry import Box
 from gigafcn.plan.projection import projected_bytes
 from gigafcn.run.options import Options
 from gigafcn.run.request import prepare
-from gigafcn.run.windowed import _lanes
 from tests.run.small_nets import EXACT, Skip, whole_numbers
 from tests.run.whole import labels_of, padded, run_whole, scores_of, small_image
 
@@ -128,64 +126,3 @@ def test_every_call_has_ended_when_one_fails() -> None:
     with Lanes(2, 2) as lanes, pytest.raises(RunError, match="no"):
         lanes.together([fail, slow])
     assert ended.is_set()
-
-
-class Remembers(nn.Module):
-    """Keeps its input in itself while it computes, so two calls at once would mix theirs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = whole_numbers(Skip())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (b, 3, y, x)."""
-        self.held = x
-        time.sleep(0.01)
-        scores: Tensor = self.net(self.held)
-        return scores
-
-
-class Single(Remembers):
-    """Wraps something that cannot be copied."""
-
-    def __deepcopy__(self, memo: object) -> Single:
-        raise TypeError("there is only one")
-
-
-WINDOWS: dict[str, dict[str, Any]] = {
-    "blend": {"mode": "blend", "window": 96, "batch": 1},
-    "gaussian": {"mode": "blend", "window": 96, "blend_weights": "gaussian", "batch": 3},
-}
-
-
-@pytest.mark.parametrize("name", WINDOWS)
-def test_windows_side_by_side_make_the_map_of_one_after_the_other(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image, options = small_image(200, 1601), EXACTLY | WINDOWS[name]
-    assert prepare(image, Remembers(), Options(**WINDOWS[name])).plan.lanes == 3
-    gigafcn.infer(image, Remembers(), tmp_path / "three.zarr", **options)
-    monkeypatch.setattr("gigafcn.run.choices.threads", lambda _: 1)
-    gigafcn.infer(image, Remembers(), tmp_path / "one.zarr", **options)
-    np.testing.assert_array_equal(
-        scores_of(tmp_path / "three.zarr"), scores_of(tmp_path / "one.zarr")
-    )
-
-
-def test_a_module_that_cannot_be_copied_is_called_once_at_a_time(tmp_path: Path) -> None:
-    image, blend = small_image(200, 801), WINDOWS["blend"]
-    assert prepare(image, Single(), Options(**blend)).plan.lanes == 1
-    gigafcn.infer(image, Single(), tmp_path / "single.zarr", **EXACTLY | blend)
-    gigafcn.infer(image, Remembers(), tmp_path / "three.zarr", **EXACTLY | blend)
-    np.testing.assert_array_equal(
-        scores_of(tmp_path / "single.zarr"), scores_of(tmp_path / "three.zarr")
-    )
-
-
-def test_no_more_windows_are_computed_at_once_than_there_are_or_half_the_memory_holds() -> None:
-    image = small_image(200, 160)
-    plan = prepare(image, Remembers(), Options(**WINDOWS["blend"])).plan
-    assert (plan.windows and plan.windows.count[1], plan.lanes) == (2, 2)
-    demand: Any = prepare(image, Remembers(), Options(**WINDOWS["blend"])).demand
-    large = replace(demand, forward=2**30, windows=replace(demand.windows, count=(2, 9)))
-    assert [_lanes(large, 3, gib * 2**30) for gib in (1, 3, 5, 100)] == [1, 1, 2, 3]
