@@ -157,7 +157,10 @@ def _differences(results: Results, network: str, row: Row) -> list[str]:
         return ["-"] * (4 if network == TRAINED else 3)
     line = found[-1]
     cells = [f"{line['largest']:.1g}", f"{line['mean']:.1g}", _share(line)]
-    return [*cells, f"{line['mean_iu']:.4f}"] if network == TRAINED else cells
+    if network != TRAINED:
+        return cells
+    # Of a part the mean IU is another one, whoever maps it.
+    return [*cells, "-" if row.same_memory else f"{line['mean_iu']:.4f}"]
 
 
 def _share(line: dict[str, Any]) -> str:
