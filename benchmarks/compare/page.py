@@ -62,7 +62,7 @@ def _introduction(results: Results) -> str:
             "<!-- Written by `python -m benchmarks.compare --write`; do not edit. -->",
             "",
             "gigafcn beside the tools that tile with overlap and hope it is enough: one drawn "
-            "image, one model, one machine, one run, each tool in an environment of its own from "
+            "image, one model, one machine, each tool in an environment of its own from "
             "PyPI. What every map is compared with is the *whole run*: the untouched module on the "
             "whole image at once.",
             "",
@@ -224,7 +224,8 @@ def _columns(results: Results) -> str:
             "- Peers run the module as it is given, not folded by hand; windows and layouts are "
             "the fastest of those tried. Every process, the bare module's too, keeps the memory "
             "that it frees (glibc: `MALLOC_MMAP_THRESHOLD_` 32 MiB, `MALLOC_TRIM_THRESHOLD_` "
-            "1 GiB). gigafcn does so by itself; peers, as one finds them, do not, and are slower.",
+            "1 GiB), as gigafcn's does by itself.",
+            *(f"- {remark}" for remark in results.get("remarks", [])),
         ]
     )
 

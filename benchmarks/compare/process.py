@@ -19,8 +19,8 @@ START_SECONDS = 300
 """For importing libraries."""
 
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-"""Lets glibc keep what is freed, which gigafcn does by itself.  Where every large result is fetched
-from the system anew, torch spends up to half its time on that, in the bare module and in peers."""
+"""Lets glibc keep what is freed, which gigafcn does by itself.  The bare module of a small net
+takes up to twice as long where every large result is fetched from the system anew."""
 
 
 class PeerFailure(Exception):

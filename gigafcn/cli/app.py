@@ -129,7 +129,7 @@ def _collect_rarely() -> None:
     """Spare a process of the command's own most of its search for unreachable objects.
 
     Torch brings hundreds of thousands of objects that live as long as the process. To go through
-    them again and again takes 0.9 s of a start, and a last time at the end 1.1 s.
+    them again and again takes 0.9 s of a run, and a last time at its end 1.1 s.
     """
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)

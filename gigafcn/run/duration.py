@@ -40,13 +40,8 @@ def exact_seconds(request: Request) -> float:
     narrow = [part for part in parts if is_narrow(run, part)]
     wide = [part for part in parts if not is_narrow(run, part)]
     slower = _pace_of(request, narrow) if narrow else usual
-    return (
-        sum(
-            sum(graph.need_box(part).area for part in some) * pace.overlapped(spare)
-            for some, pace in ((wide, usual), (narrow, slower))
-        )
-        + across
-    )
+    wide_px, narrow_px = (sum(graph.need_box(p).area for p in some) for some in (wide, narrow))
+    return wide_px * usual.overlapped(spare) + narrow_px * slower.overlapped(spare) + across
 
 
 def is_narrow(run: RunPlan, part: Box) -> bool:
