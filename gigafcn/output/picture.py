@@ -58,6 +58,7 @@ _DPI = 100
 _MARGIN, _GAP, _HEADER, _CAPTION = 36, 24, 92, 30  # px
 _TALLEST_PANEL = 1000  # px
 _MOST_HEAT_MAPS = 3
+_PNG_LEVEL = 3  # half of the time that 6 takes, and 6 % more bytes
 _WHOLE_SHARE = 0.5  # of the thumbnail: a map that covers less is shown enlarged
 _COLOUR_MAP = "viridis"  # even in lightness, and far from the pink and purple of a stained slide
 _INK, _SOFT_INK, _FRAME = "#1D2433", "#5B6475", "#C9CED6"
@@ -128,7 +129,8 @@ def write_picture(
     shown = _shown_classes(stored, show)
     figure = _draw(stored, thumbnail, map_box, title=title, caption=caption, shown=shown)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata=_MARK)
+    packing = {"compress_level": _PNG_LEVEL}
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata=_MARK, pil_kwargs=packing)
     with storing(stored.path, stored.spec, "the picture"):
         replace_file(place_of(png_path), buffer.getvalue())
 

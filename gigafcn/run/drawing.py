@@ -37,7 +37,9 @@ def draw_picture(request: Request, path: Path) -> float | None:
         shown = covered.hull(Box(*region)).intersect(whole)
         if Box(*region) != slide.traits.bounds:
             caption += f" · region y {region[0]} to {region[2]}, x {region[1]} to {region[3]} px"
-    pixels = read_thumbnail(slide, THUMBNAIL_PX, box=None if region is None else shown)
+    pixels = read_thumbnail(
+        slide, THUMBNAIL_PX, box=None if region is None else shown, threads=request.plan.threads
+    )
     thumbnail = Thumbnail(pixels, shown, request.mpp)
     write_picture(
         picture_of(path),

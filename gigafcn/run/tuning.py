@@ -35,7 +35,7 @@ WORTH_A_TRIAL_PX = 32_000_000
 WORTH_TRIALS_S = 60.0
 """Expected seconds of the run from which on others are tried too."""
 
-CANDIDATES = ((256, 512), (256, 1024), (128, 512), (512, 2048))
+CANDIDATES = ((256, 512), (128, 1024), (256, 2048), (512, 2048))
 """Heights of strips and widths of blocks in input px that are tried beside the usual ones."""
 
 CLEARLY_FASTER = 0.95

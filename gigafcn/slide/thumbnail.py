@@ -10,6 +10,7 @@ be read is shown as the slide's background.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +28,13 @@ _WHOLE_PX = 1 << 28
 """Largest level of which every pixel is read."""
 _ROWS_READ = 8
 """Rows of each block that are read of larger levels."""
+_MOST_THREADS = 4  # each holds a band of its own
 _PERCENTILES = (0.5, 99.5)
 
 
-def read_thumbnail(slide: Slide, max_px: int = 1024, *, box: Box | None = None) -> Pixels:
+def read_thumbnail(
+    slide: Slide, max_px: int = 1024, *, box: Box | None = None, threads: int = 1
+) -> Pixels:
     """Small RGB picture of a slide or of a part of it, its longer side at most ``max_px``.
 
     uint8 values are shown as they are; others are stretched between their percentiles 0.5 and
@@ -46,6 +50,8 @@ def read_thumbnail(slide: Slide, max_px: int = 1024, *, box: Box | None = None) 
     box
         The part shown, in level-0 px, to the nearest px of the level that is read; None shows
         the whole slide.
+    threads
+        That read side by side, each a stripe of columns; of many, four.
 
     Returns
     -------
@@ -74,7 +80,8 @@ def read_thumbnail(slide: Slide, max_px: int = 1024, *, box: Box | None = None) 
     parts = [_on_level(box, level) for level in slide.levels]
     enough = [n for n, part in enumerate(parts) if max(part.shape) >= max_px]
     level = max(enough, default=0)
-    means = _reduced(slide, level, parts[level], -(-max(parts[level].shape) // max_px))
+    factor = -(-max(parts[level].shape) // max_px)
+    means = _reduced(slide, level, parts[level], factor, threads)
     return _rgb(means, slide.dtype)
 
 
@@ -89,14 +96,17 @@ def _on_level(box: Box | None, level: Level) -> Box:
     return Box.of(*spans)
 
 
-def _reduced(slide: Slide, level: int, part: Box, factor: int) -> Pixels:
+def _reduced(slide: Slide, level: int, part: Box, factor: int, threads: int) -> Pixels:
     """Block means of a part of a level, (y, x, c) float32."""
-    stripe = factor * max(1, _stripe_px(slide, level) // factor)
+    threads = min(threads, _MOST_THREADS)
+    widest = min(_stripe_px(slide, level), -(-part.x.size // threads))
+    stripe = factor * max(1, widest // factor)
     stripes = [
-        _of_stripe(slide, level, part._replace(x0=x, x1=min(x + stripe, part.x1)), part, factor)
-        for x in range(part.x0, part.x1, stripe)
+        part._replace(x0=x, x1=min(x + stripe, part.x1)) for x in range(part.x0, part.x1, stripe)
     ]
-    return np.concatenate(stripes, axis=1)
+    with ThreadPoolExecutor(threads, "gigafcn-thumbnail") as pool:
+        reduced = pool.map(lambda one: _of_stripe(slide, level, one, part, factor), stripes)
+        return np.concatenate(list(reduced), axis=1)
 
 
 def _stripe_px(slide: Slide, level: int) -> int:
