@@ -29,6 +29,7 @@ import gigafcn
 from benchmarks.bare import Bare, best_bare, paired, rand_input
 from benchmarks.machine import machine
 from benchmarks.nets import ResNet18UNet, randomized
+from gigafcn.engine.allocation import keep_freed_memory
 from gigafcn.engine.sweep import Sweep
 from gigafcn.engine.tile import sweep_plan
 from gigafcn.geometry import Box
@@ -183,6 +184,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(MODELS))
     parser.add_argument("--sizes", nargs="*", type=int, default=list(MEMORY_SIZES))
     chosen = parser.parse_args()
+    keep_freed_memory()  # infer does so by itself; the bare module must not lack it
     results: dict[str, Any] = {"machine": machine(), "speed": [], "memory": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

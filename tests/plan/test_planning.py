@@ -76,6 +76,13 @@ def test_less_memory_gives_narrower_tiles_that_keep_to_it(demand: Demand) -> Non
     assert widths[-1] < widths[0]
 
 
+def test_a_strip_becomes_lower_before_tiles_become_narrower(demand: Demand) -> None:
+    free = choose_layout(demand, tile=None, strip=None, budget=PLENTY, workers=1)
+    less = choose_layout(demand, tile=None, strip=None, budget=free.memory - 1, workers=1)
+    assert less.strip < free.strip
+    assert less.tile == free.tile
+
+
 @pytest.mark.parametrize("gib", [2, 4, 64])
 def test_a_huge_map_is_cut_into_whole_large_shards_rather_than_thin_rows(gib: int) -> None:
     huge = demand_of((131_072, 131_072))

@@ -162,6 +162,13 @@ def test_stripes_of_columns_do_not_show(
     np.testing.assert_array_equal(read_thumbnail(open_slide(tmp_path / "a.zarr"), 20), whole)
 
 
+@pytest.mark.parametrize("threads", [2, 3, 64])
+def test_threads_read_side_by_side_what_one_reads(threads: int, make_pixels: Any) -> None:
+    slide = open_slide(make_pixels(75, 103, 3))
+    one = read_thumbnail(slide, max_px=20)
+    np.testing.assert_array_equal(read_thumbnail(slide, 20, threads=threads), one)
+
+
 def test_of_huge_levels_the_middle_rows_of_each_block_are_read(
     make_pixels: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
