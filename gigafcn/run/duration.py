@@ -1,7 +1,8 @@
 """How long will an exact run take?  Reckoned from a part of it that was tried on this machine.
 
 Where only tissue is computed, many parts are narrow: a single sweep computes each, in small blocks
-that cost as much beside the arithmetic as large ones.  So these have a trial of their own.
+that cost as much beside the arithmetic as large ones.  So these have a trial of their own, and
+every part takes a while to start: of 65536 x 65536 px with 5 % tissue in 119 parts, a third.
 """
 
 from __future__ import annotations
@@ -40,8 +41,14 @@ def exact_seconds(request: Request) -> float:
     narrow = [part for part in parts if is_narrow(run, part)]
     wide = [part for part in parts if not is_narrow(run, part)]
     slower = _pace_of(request, narrow) if narrow else usual
-    wide_px, narrow_px = (sum(graph.need_box(p).area for p in some) for some in (wide, narrow))
-    return wide_px * usual.overlapped(spare) + narrow_px * slower.overlapped(spare) + across
+    return seconds_of(request, wide, usual) + seconds_of(request, narrow, slower) + across
+
+
+def seconds_of(request: Request, parts: Sequence[Box], pace: Pace) -> float:
+    """Seconds of one worker for parts of tiles (map px) that are computed at this pace."""
+    spare = spare_processors(request.plan, request.options.workers or 1)
+    px = sum(request.graph.need_box(part).area for part in parts)
+    return px * pace.overlapped(spare) + len(parts) * pace.starting
 
 
 def is_narrow(run: RunPlan, part: Box) -> bool:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gigafcn.plan.run_plan import RunPlan
     from gigafcn.run.request import Request
 
-STRIPS = 4
+STRIPS = 3
 BLOCKS = 3
 """Strips and blocks of the part: one strip fills the halo, one block may meet the left edge."""
 
@@ -46,6 +46,10 @@ class Pace:
 
     storing: float
     """Of the thread that compresses and stores."""
+
+    starting: float
+    """Seconds that a part takes beside these: its first strips have sizes of their own, for which
+    oneDNN writes code, and memory is taken anew."""
 
     def overlapped(self, spare: int) -> float:
         """Seconds per input px when all three work at once.
@@ -95,10 +99,12 @@ def try_part(
         receipt = compute_tile(graph, plan, plan.box, request.image, store, Watch(advance))
     stride = plan.geometry.stride
     pixels = plan.box.area * float(stride[0] * stride[1])
+    computing = _steady(ends, plan) / float(stride[0] * stride[1])
     return Pace(
-        computing=_steady(ends, plan) / float(stride[0] * stride[1]),
+        computing=computing,
         reading=receipt.took[Doing.READING] / request.graph.need_box(plan.box).area,
         storing=receipt.took[Doing.STORING] / pixels,
+        starting=max(0.0, receipt.seconds - computing * request.graph.need_box(plan.box).area),
     )
 
 

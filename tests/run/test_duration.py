@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from gigafcn.geometry import Box
-from gigafcn.run.duration import exact_seconds, is_narrow
+from gigafcn.run.duration import exact_seconds, is_narrow, seconds_of
 from gigafcn.run.options import Options
 from gigafcn.run.request import prepare
+from gigafcn.run.trial import Pace
 from tests.run.small_nets import Skip, random_numbers
 from tests.run.whole import small_image
 
@@ -52,3 +53,11 @@ def test_narrow_parts_add_their_own_time(request_: Request) -> None:
     assert sorted(is_narrow(run, part) for part in parts) == [False, True]
     seconds = exact_seconds(replace(request_, plan=run))
     assert 0 < seconds < 60
+
+
+def test_every_part_takes_a_while_to_start(request_: Request) -> None:
+    pace = Pace(computing=1e-6, reading=0.0, storing=0.0, starting=3.0)
+    whole, upper, lower = Box(0, 0, 512, 2304), Box(0, 0, 256, 2304), Box(256, 0, 512, 2304)
+    once = seconds_of(request_, [whole], pace)
+    twice = seconds_of(request_, [upper, lower], pace)
+    assert 3.0 < once < 6.0 < twice

@@ -56,7 +56,7 @@ def test_a_trial_takes_a_part_and_leaves_nothing_behind(
 
 
 def test_without_spare_processors_compressing_takes_time_from_computing() -> None:
-    pace = Pace(computing=3.0, reading=1.0, storing=2.0)
+    pace = Pace(computing=3.0, reading=1.0, storing=2.0, starting=0.0)
     assert pace.overlapped(0) == 5.0
     assert pace.overlapped(1) == 3.0
 
