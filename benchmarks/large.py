@@ -1,7 +1,9 @@
 """Does memory stay the same however large the image is, and do 131072 x 131072 px get done?
 
 Images are Zarr arrays of which one chunk is stored and the rest reads as grey, so that none takes
-disk.  Each run has a process of its own, and its peak resident size is compared with the plan.
+disk.  Each run has a process of its own, and its peak resident size is compared with the plan.  What
+was found out about the model on this machine before does not count: strips chosen for a larger
+image take more memory.
 
     python -m benchmarks.large --out benchmarks/results/large.json
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -85,8 +88,10 @@ def measured(image: Path, folder: Path, **options: Any) -> dict[str, Any]:
     """One run in a process of its own."""
     given = {"image": str(image), "output": str(folder / "map.zarr"), "options": options}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(given)], capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", CHILD, json.dumps(given)],
+        capture_output=True, text=True, check=True,
+        env=os.environ | {"GIGAFCN_CACHE": str(folder / "cache")},
+    )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
