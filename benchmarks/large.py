@@ -1,9 +1,9 @@
 """Does memory stay the same however large the image is, and do 131072 x 131072 px get done?
 
 Images are Zarr arrays of which one chunk is stored and the rest reads as grey, so that none takes
-disk.  Each run has a process of its own, and its peak resident size is compared with the plan.  What
-was found out about the model on this machine before does not count: strips chosen for a larger
-image take more memory.
+disk.  Each run has a process of its own, and its peak resident size is compared with the plan.
+What was found out about the model on this machine before does not count: strips chosen for a
+larger image take more memory.
 
     python -m benchmarks.large --out benchmarks/results/large.json
 """
