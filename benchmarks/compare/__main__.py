@@ -33,6 +33,8 @@ from benchmarks.machine import machine
 
 TRIAL_PX = 1024
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "compare.json"
+OTHERS = ("dense_vgg", "scaling", "large", "second_slide", "where_time_goes")
+"""Benchmarks whose figures are on the same page."""
 
 
 def compare(network: str, places: Places, results: Results, extent: Extent, options: Any) -> None:
@@ -152,7 +154,7 @@ def main() -> None:
     if options.write:
         found = Results.read(options.out)
         drawn = write_picture(options.cache / "work", found)
-        others = [_kept(name) for name in ("dense_vgg", "scaling", "large", "second_slide")]
+        others = [_kept(name) for name in OTHERS]
         text = page(found, *others)
         PAGE.write_text(text, encoding="utf-8")
         print(f"wrote {PAGE}{f' and {PICTURE}' if drawn else ''}")

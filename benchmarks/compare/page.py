@@ -29,6 +29,7 @@ def page(
     scaling: Results | None = None,
     large: Results | None = None,
     second: Results | None = None,
+    where: Results | None = None,
 ) -> str:
     """The whole page in Markdown.
 
@@ -36,9 +37,9 @@ def page(
     ----------
     results
         Of the table of peers.
-    dense, scaling, large, second
-        What the benchmarks ``dense_vgg``, ``scaling``, ``large`` and ``second_slide`` wrote, if
-        anything.
+    dense, scaling, large, second, where
+        What the benchmarks ``dense_vgg``, ``scaling``, ``large``, ``second_slide`` and
+        ``where_time_goes`` wrote, if anything.
     """
     sections = [_section(results, network) for network in results["networks"]]
     parts = [_introduction(results), *sections]
@@ -48,6 +49,7 @@ def page(
         _scaling(scaling) if scaling else "",
         _large(large) if large else "",
         _second(second) if second else "",
+        _where(where) if where else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -332,6 +334,35 @@ def _second(second: Results) -> str:
             "From the start of the process, imports included, `gigafcn infer` begins to compute a "
             f"second slide with {'; with '.join(told)} ({_on(second)}; medians of "
             f"{second['rounds']} processes). By `python -m benchmarks.second_slide`.",
+        ]
+    )
+
+
+_DOINGS = ("compute", "pixels to the device", "scores to the host", "read and decode",
+           "compress and store")  # fmt: skip
+
+
+def _where(where: Results) -> str:
+    lines = [
+        f"| {row['model']}, {row['size_px']}² | {row['seconds']:.1f} | {row['before']:.1f} | "
+        f"{row['tiles']:.1f} | {row['after']:.1f} | "
+        + " | ".join(f"{row['threads'].get(doing, 0.0):.1f}" for doing in _DOINGS)
+        + " |"
+        for row in where["rows"]
+    ]
+    return "\n".join(
+        [
+            "## Where the time goes",
+            "",
+            f"Seconds of `infer` from file to Zarr ({_on(where)}): before the first tile "
+            "(analysing and planning), tiles, and after (the picture); then seconds of threads, of "
+            "which two compute where there are two columns, while others read and store on the "
+            "same processors. By `python -m benchmarks.where_time_goes`.",
+            "",
+            "| model, image | all | before | tiles | after | computing | pixels normalised | "
+            "scores: softmax, labels, rounding | reading, decoding | compressing, storing |",
+            "|" + "---|" * (5 + len(_DOINGS)),
+            *lines,
         ]
     )
 

@@ -186,7 +186,17 @@ def test_the_page_has_a_line_for_each_row_with_figures_and_says_what_did_not_run
         "quality": [],
         "failed": [{"network": "random", "row": "dask", "why": "took more than 600 s"}],
     }
-    text = page(json.loads(json.dumps(results)))
+    where = {
+        "machine": machine,
+        "rows": [
+            {
+                "model": "A net", "size_px": 512, "seconds": 4.0, "before": 0.5, "tiles": 3.0,
+                "after": 0.5, "threads": {"compute": 5.5},
+            }
+        ],
+    }  # fmt: skip
+    text = page(json.loads(json.dumps(results)), where=where)
+    assert "| A net, 512² | 4.0 | 0.5 | 3.0 | 0.5 | 5.5 | 0.0 | 0.0 | 0.0 | 0.0 |" in text
     assert "| **gigafcn, exact, fp32** | 2.00 | 1.00 | 1.00 GiB |" in text
     assert "MONAI, constant 2.00" in text
     assert "at 2.00 of the bare module" in text
