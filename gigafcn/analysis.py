@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gigafcn.errors import ModelError, NonLocalError
 from gigafcn.geometry import Box
 from gigafcn.graph.model_graph import Blocker, ModelGraph
+from gigafcn.graph.programs import Programs
 from gigafcn.graph.reach import (
     MAX_SIZE,
     Halo,
@@ -24,16 +25,13 @@ from gigafcn.graph.reach import (
     output_period,
 )
 from gigafcn.graph.strides import growing_step, may_grow, node_strides, period, shift_invariant
-from gigafcn.graph.trace import Trace, TracedProgram, trace, traced_program
+from gigafcn.graph.trace import Trace, TracedProgram, trace
 from gigafcn.plan.sweep_plan import plan_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import nn
-
-SIZES = (256, 224, 64, 512, 572, 480)
-"""Image sizes tried, in px, when none is given; the last is a multiple of 3 and 5."""
 
 INSPECTED_STRIP = 64
 """Strip height, in output px, for which carried rows are reported."""
@@ -204,8 +202,34 @@ def analyze(
     >>> analyze(net).halo
     (2, 2, 2, 2)
     """
-    programs = _Programs(module, channels)
+    programs = Programs(module, channels)
     return _footprint(programs, programs.first(size), output)
+
+
+def analyze_at(
+    programs: Programs, size: tuple[int, int], output: str | int | None = None
+) -> Footprint:
+    """Analyse a model at a size that its run will need a trace of anyway.
+
+    Parameters
+    ----------
+    programs
+        Of the module, which keep what is traced here.
+    size
+        (y, x) in px; if the module does not take it, those of :func:`analyze` are tried.
+    output
+        See :func:`analyze`.
+
+    Raises
+    ------
+    ModelError
+        See :func:`analyze`.
+    """
+    try:
+        program = programs.at(size)
+    except ModelError:
+        program = programs.first(None)
+    return _footprint(programs, program, output)
 
 
 def analyze_outputs(
@@ -222,7 +246,7 @@ def analyze_outputs(
         If the module cannot be exported at any of the sizes, or returns no tensor that depends on
         the image.
     """
-    programs = _Programs(module, channels)
+    programs = Programs(module, channels)
     program = programs.first(size)
     names = [output.name for output in program.built.outputs]
     if not names:
@@ -230,37 +254,7 @@ def analyze_outputs(
     return tuple(_footprint_or_reason(programs, program, name) for name in names)
 
 
-class _Programs:
-    """A module traced at several sizes, at each once."""
-
-    def __init__(self, module: nn.Module, channels: int) -> None:
-        self.module, self.channels = module, channels
-        self._traced: dict[tuple[int, int], TracedProgram | ModelError] = {}
-
-    def at(self, size: tuple[int, int]) -> TracedProgram:
-        """The program for one image size; a size that failed fails again."""
-        if size not in self._traced:
-            try:
-                self._traced[size] = traced_program(self.module, self.channels, size)
-            except ModelError as error:
-                self._traced[size] = error
-        found = self._traced[size]
-        if isinstance(found, ModelError):
-            raise found
-        return found
-
-    def first(self, size: int | None) -> TracedProgram:
-        """The program at the first size that exports."""
-        errors: list[ModelError] = []
-        for candidate in SIZES if size is None else (size,):
-            try:
-                return self.at((candidate, candidate))
-            except ModelError as error:
-                errors.append(error)
-        raise errors[0]
-
-
-def _footprint(programs: _Programs, program: TracedProgram, output: str | int | None) -> Footprint:
+def _footprint(programs: Programs, program: TracedProgram, output: str | int | None) -> Footprint:
     found = program.choose(output)
     if found.graph is None:
         return _blocked(programs, program, found)
@@ -284,7 +278,7 @@ def _footprint(programs: _Programs, program: TracedProgram, output: str | int | 
     )
 
 
-def _blocked(programs: _Programs, program: TracedProgram, found: Trace) -> Footprint:
+def _blocked(programs: Programs, program: TracedProgram, found: Trace) -> Footprint:
     one = Fraction(1)
     return Footprint(
         blockers=found.blockers,
@@ -301,7 +295,7 @@ def _blocked(programs: _Programs, program: TracedProgram, found: Trace) -> Footp
     )
 
 
-def _footprint_or_reason(programs: _Programs, program: TracedProgram, name: str) -> Footprint:
+def _footprint_or_reason(programs: Programs, program: TracedProgram, name: str) -> Footprint:
     """Footprint of an output; one that is no map says so."""
     try:
         return _footprint(programs, program, name)
@@ -311,7 +305,7 @@ def _footprint_or_reason(programs: _Programs, program: TracedProgram, name: str)
         return _blocked(programs, program, Trace(None, (blocker,), outputs, name))
 
 
-def _aligned(programs: _Programs, graph: ModelGraph, output: str) -> ModelGraph:
+def _aligned(programs: Programs, graph: ModelGraph, output: str) -> ModelGraph:
     """The graph at a multiple of its period, where resizes to a size show their true ratio."""
     for sized in (False, True):
         periods = (period(graph, 0, sized=sized), period(graph, 1, sized=sized))
@@ -323,7 +317,7 @@ def _aligned(programs: _Programs, graph: ModelGraph, output: str) -> ModelGraph:
     return graph
 
 
-def _growing(programs: _Programs, graph: ModelGraph, output: str) -> tuple[Blocker, ...]:
+def _growing(programs: Programs, graph: ModelGraph, output: str) -> tuple[Blocker, ...]:
     """Blockers that show on an image twice as large: windows that are parts of the image.
 
     A model that takes no other size has none.
@@ -340,7 +334,7 @@ def _growing(programs: _Programs, graph: ModelGraph, output: str) -> tuple[Block
     return (Blocker(node.layer, node.op, "works on parts of the image, which grow with it"),)
 
 
-def _retraced(programs: _Programs, size: tuple[int, int], output: str) -> ModelGraph | None:
+def _retraced(programs: Programs, size: tuple[int, int], output: str) -> ModelGraph | None:
     """The graph at another size; None if the model does not take it."""
     try:
         return programs.at(size).choose(output).graph

@@ -112,7 +112,7 @@ class LoadedModel:
         for name, tensor in sorted(weights.items()):
             digest.update(name.encode())
             flat = tensor.detach().cpu().contiguous().flatten()
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
+            digest.update(flat.view(torch.uint8).numpy())
         return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from gigafcn.errors import UsageError
 from gigafcn.output import overlay
@@ -36,6 +37,7 @@ from gigafcn.output.legend import (
 )
 from gigafcn.output.opening import StoredMap, open_map
 from gigafcn.output.palette import is_background
+from gigafcn.output.panels import MARGIN, WIDTH_PX, Grid, panel_grid
 from gigafcn.output.store import ChunkStatus
 from gigafcn.storage.url_path import place_of
 
@@ -48,17 +50,12 @@ if TYPE_CHECKING:
 
     from gigafcn.geometry import Box
 
-WIDTH_PX = 1500
-"""Width of the picture."""
-
 _MARK = {"Software": "gigafcn"}
 """Text inside a picture that says who wrote it."""
 
 _DPI = 100
-_MARGIN, _GAP, _HEADER, _CAPTION = 36, 24, 92, 30  # px
-_TALLEST_PANEL = 1000  # px
 _MOST_HEAT_MAPS = 3
-_PNG_LEVEL = 3  # half of the time that 6 takes, and 6 % more bytes
+_PNG_LEVEL = 2  # half of the time that 6 takes, and a tenth more bytes
 _WHOLE_SHARE = 0.5  # of the thumbnail: a map that covers less is shown enlarged
 _COLOUR_MAP = "viridis"  # even in lightness, and far from the pink and purple of a stained slide
 _INK, _SOFT_INK, _FRAME = "#1D2433", "#5B6475", "#C9CED6"
@@ -128,11 +125,22 @@ def write_picture(
     stored = open_map(map_path)
     shown = _shown_classes(stored, show)
     figure = _draw(stored, thumbnail, map_box, title=title, caption=caption, shown=shown)
-    buffer = BytesIO()
-    packing = {"compress_level": _PNG_LEVEL}
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata=_MARK, pil_kwargs=packing)
     with storing(stored.path, stored.spec, "the picture"):
-        replace_file(place_of(png_path), buffer.getvalue())
+        replace_file(place_of(png_path), _png(figure))
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as a PNG without transparency, which would take a third longer to pack."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]  # of matplotlib
+    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    pixels = Image.fromarray(np.ascontiguousarray(drawn[..., :3]))
+    marks = PngInfo()
+    for name, text in _MARK.items():
+        marks.add_text(name, text)
+    buffer = BytesIO()
+    pixels.save(buffer, "png", compress_level=_PNG_LEVEL, pnginfo=marks)
+    return buffer.getvalue()
 
 
 def is_own_picture(png_path: Path) -> bool:
@@ -158,44 +166,6 @@ def _shown_classes(stored: StoredMap, show: Sequence[str] | None) -> tuple[str, 
     return tuple(painted if show is None else show)[:_MOST_HEAT_MAPS]
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """Where panels go, in px from the top left corner of the picture."""
-
-    columns: int
-    rows: int
-    panel: tuple[int, int]
-    """Size (y, x) of a panel."""
-
-    legend: int
-    """Height of the strip below."""
-
-    @property
-    def height(self) -> int:
-        rows = self.rows * (self.panel[0] + _CAPTION + _GAP) - _GAP
-        return _HEADER + rows + self.legend
-
-    def place(self, number: int) -> tuple[int, int]:
-        """Top left corner (y, x) of a panel."""
-        row, column = divmod(number, self.columns)
-        used = self.columns * self.panel[1] + (self.columns - 1) * _GAP
-        x = (WIDTH_PX - used) // 2 + column * (self.panel[1] + _GAP)
-        return _HEADER + _CAPTION + row * (self.panel[0] + _CAPTION + _GAP), x
-
-
-def _grid(panels: int, view: Box, legend: int) -> _Grid:
-    """Fit panels of the view's shape: side by side, or stacked when it is very wide."""
-    aspect = view.shape[0] / view.shape[1]
-    columns = 2 if panels in (2, 4) else panels
-    if aspect < 0.4:
-        columns = 1
-    width = (WIDTH_PX - 2 * _MARGIN - (columns - 1) * _GAP) // columns
-    height = min(_TALLEST_PANEL, round(width * aspect))
-    width = min(width, round(height / aspect))
-    panel = (max(1, height), max(1, width))
-    return _Grid(columns, math.ceil(panels / columns), panel, legend)
-
-
 def _draw(
     stored: StoredMap,
     thumbnail: Thumbnail,
@@ -212,12 +182,13 @@ def _draw(
     if view.area > _WHOLE_SHARE * thumbnail.box.area:
         view = thumbnail.box
     maps = 1 if stored.spec.labels else len(shown)
-    grid = _grid(1 + maps, view, legend_height(len(shown)))
+    grid = panel_grid(1 + maps, view, legend_height(len(shown)))
     figure = Figure(figsize=(WIDTH_PX / _DPI, grid.height / _DPI), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
     _write_header(figure, grid, title, caption)
-    _draw_slide(figure, grid, thumbnail, map_box, _outline(stored, map_box))
-    painter = _Painter(stored, thumbnail, view, map_box, grid.panel)
+    base = _cropped(thumbnail, view, grid.panel)
+    slide = base if view == thumbnail.box else _whole_slide(thumbnail, grid.panel)
+    _draw_slide(figure, grid, thumbnail, slide, map_box, _outline(stored, map_box))
+    painter = _Painter(stored, base, view, map_box)
     if stored.spec.labels:
         least = 1 / len(stored.spec.classes)
         name = f"likeliest class, opacity by its probability ({least:.2g} to 1)"
@@ -243,15 +214,16 @@ class _Painter:
     """Paints panels of one view of the slide with one map."""
 
     stored: StoredMap
-    thumbnail: Thumbnail
+    base: NDArray[np.uint8]
+    """The slide (y, x, 3) as it fills a panel."""
+
     view: Box
     map_box: Box
-    panel: tuple[int, int]
 
     @property
     def level(self) -> int:
         """Pyramid level that is fine enough for the panel."""
-        pairs = zip(self.panel, self.map_box.shape, self.view.shape, strict=True)
+        pairs = zip(self.base.shape, self.map_box.shape, self.view.shape, strict=False)
         y, x = (math.ceil(px * mapped / seen) for px, mapped, seen in pairs)
         return overlay.sufficient_level(self.stored, (y, x))
 
@@ -266,12 +238,12 @@ class _Painter:
         return self._composed(paint, greyed=1.0)
 
     def _composed(self, paint: NDArray[np.float32], greyed: float) -> NDArray[np.uint8]:
-        base = overlay.greyed(_cropped(self.thumbnail, self.view, self.panel), greyed)
+        base = overlay.greyed(self.base, greyed)
         seen = self.view.intersect(self.map_box)
         y, x = (
             slice(*(round((edge - start) * px / size) for edge in span))
             for span, start, size, px in zip(
-                seen.spans, self.view[:2], self.view.shape, self.panel, strict=True
+                seen.spans, self.view[:2], self.view.shape, base.shape[:2], strict=True
             )
         )
         rows, columns = max(1, y.stop - y.start), max(1, x.stop - x.start)
@@ -307,6 +279,18 @@ def _cropped(thumbnail: Thumbnail, view: Box, panel: tuple[int, int]) -> NDArray
     return np.array(image)
 
 
+def _whole_slide(thumbnail: Thumbnail, panel: tuple[int, int]) -> NDArray[np.uint8]:
+    """All of the thumbnail, as large as a panel allows."""
+    scale = _scale(thumbnail.box, panel)
+    y, x = (max(1, round(n * scale)) for n in thumbnail.box.shape)
+    return _cropped(thumbnail, thumbnail.box, (y, x))
+
+
+def _scale(box: Box, panel: tuple[int, int]) -> float:
+    """Panel px per level-0 px with which all of a box is shown."""
+    return min(px / n for px, n in zip(panel, box.shape, strict=True))
+
+
 def _axes(figure: Figure, top: int, left: int, size: tuple[int, int]) -> Axes:
     """Axes at a place given in px from the top left corner."""
     width, height = (inches * _DPI for inches in figure.get_size_inches())
@@ -314,7 +298,7 @@ def _axes(figure: Figure, top: int, left: int, size: tuple[int, int]) -> Axes:
     return figure.add_axes((left / width, bottom, size[1] / width, size[0] / height))
 
 
-def _panel(figure: Figure, grid: _Grid, number: int, pixels: NDArray[np.uint8], name: str) -> Axes:
+def _panel(figure: Figure, grid: Grid, number: int, pixels: NDArray[np.uint8], name: str) -> Axes:
     top, left = grid.place(number)
     size = (pixels.shape[0], pixels.shape[1])
     # A panel of another shape than the others (the whole slide beside a region) is centred.
@@ -350,17 +334,17 @@ def _outline(stored: StoredMap, map_box: Box) -> NDArray[np.float64]:
 
 def _draw_slide(
     figure: Figure,
-    grid: _Grid,
+    grid: Grid,
     thumbnail: Thumbnail,
+    pixels: NDArray[np.uint8],
     map_box: Box,
     outline: NDArray[np.float64],
 ) -> None:
     box = thumbnail.box
-    scale = min(px / n for px, n in zip(grid.panel, box.shape, strict=True))
-    size = (max(1, round(box.shape[0] * scale)), max(1, round(box.shape[1] * scale)))
-    axes = _panel(figure, grid, 0, _cropped(thumbnail, box, size), "slide")
+    scale = _scale(box, grid.panel)
+    axes = _panel(figure, grid, 0, pixels, "slide")
     if thumbnail.mpp is not None:
-        draw_scale_bar(axes, thumbnail.mpp[1] / scale, size)
+        draw_scale_bar(axes, thumbnail.mpp[1] / scale, (pixels.shape[0], pixels.shape[1]))
     if len(outline):
         placed = (outline - (box.x0, box.y0)) * scale - 0.5
         axes.add_collection(
@@ -375,8 +359,8 @@ def _draw_slide(
         )
 
 
-def _write_header(figure: Figure, grid: _Grid, title: str, caption: str) -> None:
-    x = _MARGIN / WIDTH_PX
+def _write_header(figure: Figure, grid: Grid, title: str, caption: str) -> None:
+    x = MARGIN / WIDTH_PX
     title_y, caption_y = 1 - 40 / grid.height, 1 - 70 / grid.height
     figure.text(
         x, title_y, printable(title, 90), fontsize=19, fontweight="bold", color=_INK,
@@ -388,10 +372,10 @@ def _write_header(figure: Figure, grid: _Grid, title: str, caption: str) -> None
     )  # fmt: skip
 
 
-def _strip(figure: Figure, grid: _Grid) -> Axes:
+def _strip(figure: Figure, grid: Grid) -> Axes:
     """Axes below the panels, in px from its own top left corner."""
-    size = (grid.legend, WIDTH_PX - 2 * _MARGIN)
-    axes = _axes(figure, grid.height - grid.legend, _MARGIN, size)
+    size = (grid.legend, WIDTH_PX - 2 * MARGIN)
+    axes = _axes(figure, grid.height - grid.legend, MARGIN, size)
     axes.set_xlim(0, size[1])
     axes.set_ylim(size[0], 0)
     axes.axis("off")

@@ -19,6 +19,8 @@ from gigafcn.errors import SlideError, UsageError
 from gigafcn.plan.map_geometry import MapGeometry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gigafcn.convert import Conversion
     from gigafcn.model.loading import LoadedModel
     from gigafcn.run.options import Options
@@ -101,13 +103,20 @@ def _admissible(size: int, patch: int, stride: int) -> int:
     return patch + max(0, ceil((size - patch) / stride)) * stride
 
 
-def as_classifier(model: LoadedModel, channels: int, options: Options) -> Classifier | None:
+def as_classifier(
+    model: LoadedModel,
+    channels: int,
+    options: Options,
+    gives_map: Callable[[], bool] = lambda: False,
+) -> Classifier | None:
     """The model converted, if it is a classifier of patches; said in the log.
 
     Parameters
     ----------
     channels
         Input channels.
+    gives_map
+        Whether the model is known to give an image a map: then no patch is guessed.
 
     Raises
     ------
@@ -117,7 +126,7 @@ def as_classifier(model: LoadedModel, channels: int, options: Options) -> Classi
         If a patch or an output stride is given for a model that is none, or is no size.
     """
     asked = {"patch": options.patch, "output stride": options.output_stride}
-    patch = _patch(model, channels, options) if model.exportable else None
+    patch = _patch(model, channels, options, gives_map) if model.exportable else None
     if patch is None:
         for name, value in asked.items():
             if value is not None:
@@ -134,13 +143,15 @@ def as_classifier(model: LoadedModel, channels: int, options: Options) -> Classi
     return Classifier(model, found)
 
 
-def _patch(model: LoadedModel, channels: int, options: Options) -> int | Pair | None:
+def _patch(
+    model: LoadedModel, channels: int, options: Options, gives_map: Callable[[], bool]
+) -> int | Pair | None:
     """The patch asked for, or stated, or guessed; None if the model is no classifier."""
     if options.patch is not None:
         return options.patch
     if model.window is not None:
         return model.window if is_patch_classifier(model.module, channels, model.window) else None
-    return guess_patch(model.module, channels)
+    return None if gives_map() else guess_patch(model.module, channels)
 
 
 def _say(model: LoadedModel, found: Conversion, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gigafcn.geometry import Box
@@ -40,15 +41,15 @@ def draw_picture(request: Request, path: Path) -> float | None:
     pixels = read_thumbnail(
         slide, THUMBNAIL_PX, box=None if region is None else shown, threads=request.plan.threads
     )
-    thumbnail = Thumbnail(pixels, shown, request.mpp)
-    write_picture(
-        picture_of(path),
-        path,
-        thumbnail,
-        map_box=covered,
-        title=slide.name,
-        caption=caption,
-    )
-    if request.plan.tissue is not None or region is not None or not looks_stained(slide):
-        return None
-    return float(tissue_mask(pixels[::2, ::2]).mean())
+    tells = request.plan.tissue is None and region is None and looks_stained(slide)
+    with ThreadPoolExecutor(1, "gigafcn-tissue") as beside:
+        mask = beside.submit(tissue_mask, pixels[::2, ::2]) if tells else None
+        write_picture(
+            picture_of(path),
+            path,
+            Thumbnail(pixels, shown, request.mpp),
+            map_box=covered,
+            title=slide.name,
+            caption=caption,
+        )
+        return None if mask is None else float(mask.result().mean())

@@ -22,7 +22,8 @@ from gigafcn.run.gathering import gathered, regions
 from gigafcn.run.options import Options
 from gigafcn.run.places import picture_of, refuse_taken
 from gigafcn.run.profile import write_profile
-from gigafcn.run.request import prepare, provenance
+from gigafcn.run.provenance import provenance
+from gigafcn.run.request import prepare
 from gigafcn.run.telling import map_certificate, summary, versions
 from gigafcn.run.workplace import Place, arrived, workplace
 from gigafcn.schedule.driver import run_pyramid, run_tiles
@@ -353,7 +354,7 @@ def _run(
 
 def _described(begun: Begun, found: Gathered) -> dict[str, Any]:
     """What is kept with a map of what made it and of what became of its tiles."""
-    return provenance(begun.request) | {
+    return provenance(begun.request, begun.fingerprint) | {
         "reading": found.to_json(),
         "tiles": found.of_tiles(),
         "fingerprint": begun.fingerprint,

@@ -47,15 +47,20 @@ class KnownModel:
         key = ("loaded", options.trust, options.sha256, options.allow_unexpected)
         return self._once(key, lambda: choices.model(self._model, options))
 
-    def classifier(self, options: Options, channels: int) -> Classifier | None:
-        """The model converted, if it is a classifier of patches."""
-        key = ("classifier", channels, options.patch, options.output_stride)
-        return self._once(key, lambda: as_classifier(self.loaded(options), channels, options))
+    def classifier(
+        self, options: Options, channels: int, gives_map: Callable[[], bool]
+    ) -> Classifier | None:
+        """The model converted, if it is a classifier of patches.
 
-    def probe_size(self, options: Options, channels: int) -> int | None:
-        """Side in px of images that a converted classifier is analysed with; None for others."""
-        found = self.classifier(options, channels)
-        return None if found is None else found.probe_size
+        Parameters
+        ----------
+        gives_map
+            Whether the model gives an image a map, so that it is none.
+        """
+        key = ("classifier", channels, options.patch, options.output_stride)
+        return self._once(
+            key, lambda: as_classifier(self.loaded(options), channels, options, gives_map)
+        )
 
     def footprint(self, key: tuple[Any, ...], find: Callable[[], Footprint]) -> Footprint:
         """The footprint that ``find`` finds, for what ``key`` says."""

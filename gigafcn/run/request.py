@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from gigafcn.analysis import Footprint, analyze
+from gigafcn.analysis import Footprint, analyze_at
 from gigafcn.engine.allocation import share_heaps
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.errors import ModelError, NonLocalError, UsageError
+from gigafcn.graph.programs import Programs, likely_padded
 from gigafcn.output.palette import colours_for
 from gigafcn.output.spec import MapSpec
-from gigafcn.plan.image_grid import ImageGrid, as_described
 from gigafcn.plan.map_geometry import MapGeometry, map_geometry
 from gigafcn.plan.planning import Layout, choose_layout
 from gigafcn.plan.projection import Demand, lane_px
@@ -28,9 +28,9 @@ from gigafcn.run import choices
 from gigafcn.run.known_model import KnownModel
 from gigafcn.run.resolution import image_grid
 from gigafcn.run.saving import named_classes, saving
-from gigafcn.run.tissue import described_tissue, with_tissue
+from gigafcn.run.tissue import with_tissue
 from gigafcn.run.windowed import ways_out, windowed
-from gigafcn.schedule.job import untouched_graph
+from gigafcn.schedule.job import graph_of
 from gigafcn.slide.opening import Source, open_slide
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gigafcn.engine.forward import Forward
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.model.loading import LoadedModel
+    from gigafcn.plan.image_grid import ImageGrid
     from gigafcn.plan.window_layout import WindowDemand
     from gigafcn.plan.windows import Windows
     from gigafcn.run.classifiers import Classifier
@@ -139,15 +140,15 @@ def _prepared(
         return _windowed_request(slide, model, options, chosen)
     if options.window is not None:
         raise UsageError(f"window {options.window} is for mode blend and patch, not mode exact")
-    classifier = known.classifier(options, len(channels))
-    if classifier is not None:
-        model = classifier.converted
+    model, classifier, traced, size = _traced(known, model, options, len(channels), grid.shape)
     output = choices.output(model, options)
-    seen = (id(model.module), len(channels), known.probe_size(options, len(channels)), output)
-    footprint = known.footprint(seen, lambda: _footprint(model, *seen[1:], trust=options.trust))
+    footprint = known.footprint(
+        (id(model.module), len(channels), output),
+        lambda: _footprint(model, traced, size, output, trust=options.trust),
+    )
     geometry = _geometry(grid.shape, footprint, classifier, options.border)
     period = footprint.output_period
-    footprint = footprint.at(untouched_graph(model.module, len(channels), geometry, output))
+    footprint = footprint.at(graph_of(traced.at(geometry.padded).choose(output), geometry))
     assert footprint.graph is not None
     end = choices.ending(footprint.graph)
     activation, exclusive = choices.activation(model, end, options)
@@ -171,6 +172,19 @@ def _prepared(
         slide, model, footprint, plan, layout, demand, _image(slide, plan, options), grid, mpp,
         options, classifier=classifier,
     )  # fmt: skip
+
+
+def _traced(
+    known: KnownModel, model: LoadedModel, options: Options, channels: int, image: Pair
+) -> tuple[LoadedModel, Classifier | None, Programs, Pair]:
+    """The model that runs, what it was converted from, its traces, and a size for the first."""
+    traced, size = Programs(model.module, channels), likely_padded(image)
+    classifier = known.classifier(options, channels, lambda: traced.gives_map(size))
+    if classifier is None:
+        return model, None, traced, size
+    padded = classifier.geometry(image, options.border).padded
+    converted = classifier.converted
+    return converted, classifier, Programs(converted.module, channels), padded
 
 
 def _image(slide: Slide, plan: RunPlan, options: Options) -> PaddedImage:
@@ -218,7 +232,7 @@ def _geometry(
 
 
 def _footprint(
-    model: LoadedModel, channels: int, size: int | None, output: str | int | None, *, trust: bool
+    model: LoadedModel, traced: Programs, size: Pair, output: str | int | None, *, trust: bool
 ) -> Footprint:
     """The footprint of a model that can be tiled exactly; else say how it can be run."""
     ways = ways_out(model, trust=trust)
@@ -230,7 +244,7 @@ def _footprint(
             f"what its pixels depend on; {ways}"
         )
     try:
-        footprint = analyze(model.module, channels, size, output)
+        footprint = analyze_at(traced, size, output)
         footprint.require_local()
     except ModelError as error:
         raise type(error)(f"{error}; {ways}") from error
@@ -339,55 +353,3 @@ def _spec(
         name=slide.name,
         scores=None if len(saving.scores) == len(names) else saving.scores,
     )
-
-
-def provenance(request: Request) -> dict[str, Any]:
-    """What a map says about its making, but for what only the run itself knows."""
-    slide, plan = request.slide, request.plan
-    return {
-        "slide": {
-            "name": slide.name,
-            "fingerprint": slide.fingerprint(),
-            "shape": list(slide.levels[0].shape),
-            "mpp": request.mpp,
-            **_channel_names(request),
-            **slide.traits.to_json(),
-        },
-        "geo": _geo(request),
-        "model": {
-            "name": request.model.name,
-            "source": request.model.source,
-            "weights_sha256": request.original.weights_hash(),
-        },
-        "resolution": as_described(request.grid),
-        "tissue": described_tissue(plan, request.options),
-        "mode": plan.mode,
-        **_of_mode(request),
-        **(request.classifier.provenance() if request.classifier else {}),
-        "plan": plan.to_json(),
-    }
-
-
-def _channel_names(request: Request) -> dict[str, list[str]]:
-    """Names of the channels that the model sees: free text of the file, which may tell much."""
-    if request.options.deidentify:
-        return {}
-    names = request.slide.channel_names
-    return {"channels": [names[channel] for channel in request.plan.channels]}
-
-
-def _geo(request: Request) -> dict[str, Any] | None:
-    """Where on the earth the map lies, if the slide says where it does itself."""
-    geo, spec = request.slide.traits.geo, request.plan.spec
-    if geo is None:
-        return None
-    y, x = map(float, request.plan.pixel)
-    scale = (float(spec.stride[0]) * y, float(spec.stride[1]) * x)
-    return geo.of_part(scale, (spec.offset[0] * y, spec.offset[1] * x)).to_json()
-
-
-def _of_mode(request: Request) -> dict[str, Any]:
-    windows = request.plan.windows
-    if windows is not None:
-        return {"windows": windows.to_json()}
-    return {"halo": list(request.exact.halo), "period": list(request.exact.period)}

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gigafcn.engine.easing import Ease
     from gigafcn.geometry import Box
     from gigafcn.graph.model_graph import ModelGraph
+    from gigafcn.graph.trace import Trace
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.schedule.handover import JobFiles
     from gigafcn.slide.protocol import Slide
@@ -157,19 +158,16 @@ def _receipt(made: TileReceipt, device: str) -> Receipt:
     return Receipt(tile_piece(made.tile), made.objects, counts, status, failed)
 
 
-def untouched_graph(
-    module: nn.Module, channels: int, geometry: MapGeometry, output: str | int | None = None
-) -> ModelGraph:
-    """Trace a module, for one of its outputs, for a run's padded image.
+def graph_of(traced: Trace, geometry: MapGeometry) -> ModelGraph:
+    """The graph of a module that was traced for a run's padded image.
 
     Raises
     ------
     NonLocalError
         If the model has a blocker at this image size.
     ModelError
-        If it cannot be exported, or its output is smaller than the map.
+        If its output is smaller than the map.
     """
-    traced = trace(module, channels, geometry.padded, output)
     if traced.graph is None:
         reasons = "; ".join(str(blocker) for blocker in traced.blockers[:3])
         raise NonLocalError(f"tiling this model cannot be exact at this image size: {reasons}")
@@ -207,8 +205,8 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
     module = _module_of(files)
     model: ModelGraph | Forward
     if plan.windows is None:
-        traced = untouched_graph(module, len(plan.channels), plan.geometry, plan.output)
-        model = placed_graph(traced, plan)
+        traced = trace(module, len(plan.channels), plan.geometry.padded, plan.output)
+        model = placed_graph(graph_of(traced, plan.geometry), plan)
     else:
         model = placed_forward(module, plan)
     image = PaddedImage(slide, plan.level, plan.channels, plan.geometry, files.strict)

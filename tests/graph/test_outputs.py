@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gigafcn import analysis
 from gigafcn.analysis import analyze, analyze_outputs
 from gigafcn.errors import ModelError, NonLocalError
+from gigafcn.graph import programs
 from gigafcn.graph import trace as tracing
 from gigafcn.graph.trace import trace
 from tests.sweeping import placed, random_image, swept, whole
@@ -136,7 +136,7 @@ def test_all_outputs_are_analysed_with_one_trace(monkeypatch: pytest.MonkeyPatch
         sizes.append(arguments[2])
         return right(*arguments)
 
-    monkeypatch.setattr(analysis, "traced_program", counted)
+    monkeypatch.setattr(programs, "traced_program", counted)
     module = Several(lambda a, b: (a, b, a.mean((2, 3)), b.permute(0, 2, 3, 1)), classes=5)
     found = analyze_outputs(module)
     assert [fp.output for fp in found] == ["0", "1", "2", "3"]

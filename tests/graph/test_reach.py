@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gigafcn import analysis
 from gigafcn.analysis import analyze
 from gigafcn.geometry import Span
+from gigafcn.graph import programs
 from gigafcn.graph import trace as tracing
 from gigafcn.graph.model_graph import ModelGraph
 from gigafcn.graph.reach import enlarged, layer_footprints
@@ -52,7 +52,7 @@ def test_a_deep_net_is_analysed_with_one_export(monkeypatch: pytest.MonkeyPatch)
         sizes.append(arguments[2])
         return right(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(analysis, "traced_program", counted)
+    monkeypatch.setattr(programs, "traced_program", counted)
     found = analyze(NETS["unet_r18"]())
     assert found.halo_aligned == (281, 250, 281, 250)
     assert found.layers
@@ -72,7 +72,7 @@ def test_a_size_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) 
         sizes.append(arguments[2])
         return right(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(analysis, "traced_program", counted)
+    monkeypatch.setattr(programs, "traced_program", counted)
     analyze(Fixed(), size=65)
     assert len(sizes) == len(set(sizes))
 
