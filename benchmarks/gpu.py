@@ -31,6 +31,8 @@ from benchmarks.bare import folded
 from benchmarks.bench_sweep import MODELS, build, write_image
 from benchmarks.machine import machine
 from gigafcn.output import open_map
+from gigafcn.output.ownership import KEY, attributes_of
+from gigafcn.run import tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +140,8 @@ def differences(module: nn.Module, image: Path, folder: Path, device: str) -> di
 def timed(
     module: nn.Module, image: Path, folder: Path, device: str, repeats: int
 ) -> dict[str, Any]:
-    """Figures of ``infer``, by precision; the first run of each also tries strips and blocks."""
+    """Figures of ``infer``, by precision; the first run of each also tries strips and columns."""
+    tuning.WORTH_TRIALS = 0  # as for a whole slide
     found: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
         runs, busy = [], []
@@ -151,7 +154,11 @@ def timed(
             runs.append(result.summary)
             busy.append(watched.share)
         best = sorted(runs[1:], key=lambda summary: summary["compute_seconds"])[repeats // 2]
+        plan = attributes_of(folder / "timed.zarr")[KEY]["plan"]
         found[precision] = {
+            "strip": plan["strip"],
+            "block": plan["block"],
+            "in_flight": plan["lanes"],
             "mpx_s": best["mpx_per_s"],
             "seconds": best["compute_seconds"],
             "bottleneck": best["bottleneck"],

@@ -12,6 +12,7 @@ back.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -44,6 +45,8 @@ Record: TypeAlias = "Callable[[Callable[[], Made]], Callable[[], Made]]"
 
 LEAST_STEADY = 8
 """Strips from which on recording one is worth it."""
+
+_RECORDING = threading.Lock()
 
 _MOVABLE = (
     AveragePool,
@@ -78,8 +81,9 @@ def playable(graph: ModelGraph, plan: SweepPlan) -> range:
 def captured(call: Callable[[], Made]) -> Callable[[], Made]:
     """Record what a call begins on a GPU as a CUDA graph; nothing is computed meanwhile."""
     graph = torch.cuda.CUDAGraph()
-    # Other threads send strips and take results up while this one records.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    # Other threads send strips and take results up while this one records, and compute columns
+    # beside this one; but two that record would each wait for the other's device.
+    with _RECORDING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
         made = call()
 
     def play() -> Made:

@@ -120,7 +120,7 @@ def compute_tile(
     with (
         ShardWriter(store, plan.spec, where, parts.status, watch) as writer,
         as_asked(),
-        Lanes(plan.lanes, plan.threads) as lanes,
+        Lanes(plan.lanes, plan.threads, torch.device(plan.device)) as lanes,
     ):
         parts.compute(lambda box: _Steps(graph, eased, box, image, writer, lanes), writer)
     return receipt(tile, start, parts.readers, writer, ease)

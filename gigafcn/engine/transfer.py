@@ -46,7 +46,7 @@ class Sender:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = _stream(device)
+        self._stream = stream_of(device)
 
     def __call__(self, stored: Pixels) -> SentStrip:
         """Begin to send a strip."""
@@ -70,7 +70,7 @@ class Results:
     """
 
     def __init__(self, device: torch.device, owed: int | None = None) -> None:
-        self._stream = _stream(device)
+        self._stream = stream_of(device)
         self._most = (0 if self._stream is None else OWED) if owed is None else owed
         self._owed: deque[tuple[list[Tensor], torch.cuda.Event | None, Callable[..., None]]]
         self._owed = deque()
@@ -107,8 +107,8 @@ class Results:
         then(*copies)
 
 
-def _stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A stream beside the one that computes; None where there are none."""
+def stream_of(device: torch.device) -> torch.cuda.Stream | None:
+    """A stream beside the others of a device; None where there are none."""
     if device.type != "cuda":
         return None
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # of torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,23 @@ class Layout:
     """Projected peak of one worker, in bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What trials on this machine found fastest for a model."""
+
+    steps: Steps
+    start_px: int
+    """Map px that are computed in the time that a tile takes to start, beside what it computes."""
+
+
 def choose_layout(
-    demand: Demand, *, tile: int | Pair | None, strip: int | None, budget: int, workers: int
+    demand: Demand,
+    *,
+    tile: int | Pair | None,
+    strip: int | None,
+    budget: int,
+    workers: int,
+    measured: Measured | None = None,
 ) -> Layout:
     """Choose the layout of a run.
 
@@ -72,6 +88,8 @@ def choose_layout(
         Bytes that one worker may take.
     workers
         Worker processes to feed.
+    measured
+        Takes the place of a strip; None chooses by what is usual.
 
     Raises
     ------
@@ -86,7 +104,10 @@ def choose_layout(
     def layout(sides: Pair) -> Layout | None:
         shard = saved_shard(saving, shape, chunk, sides)
         found = None
-        for steps in _steps(demand, strip, sides):
+        tried = (measured.steps,) if measured else _steps(demand, strip)
+        for steps in tried:
+            if not fits_device(demand, sides, steps):
+                continue
             memory = projected_bytes(demand, sides, shard, *steps)
             found = Layout(sides, chunk, shard, *steps, memory)
             if memory <= budget:
@@ -95,7 +116,11 @@ def choose_layout(
 
     return fitting_layout(
         layout, demand.box.shape, shard_units(saving, shape, chunk, demand.period),
-        margins=margins(demand), asked=asked, budget=budget, workers=workers,
+        time=partial(
+            tile_time, shape=demand.box.shape, margins=margins(demand),
+            start_px=measured.start_px if measured else 0,
+        ),
+        asked=asked, budget=budget, workers=workers,
     )  # fmt: skip
 
 
@@ -119,12 +144,12 @@ def fitting_layout(
     shape: Pair,
     units: Sequence[Pair],
     *,
-    margins: Pair,
+    time: Callable[[Pair], float],
     asked: Pair | None,
     budget: int,
     workers: int,
 ) -> Layout:
-    """The layout of the tile that was asked for, or of the tile that computes least twice.
+    """The layout of the tile that was asked for, or of the tile with which least time is lost.
 
     Parameters
     ----------
@@ -134,8 +159,8 @@ def fitting_layout(
         Of the map, in map px.
     units
         What tiles are multiples of, in map px (y, x): what is preferred first.
-    margins
-        Map px (y, x) that every cut between tiles computes twice.
+    time
+        What a map of some tiles takes; see :func:`tile_time`.
 
     Raises
     ------
@@ -143,7 +168,7 @@ def fitting_layout(
         If nothing fits the budget: says the least that would.
     """
     if asked is None:
-        found = [tile for unit in units for tile in _tiles(shape, unit, margins, workers)]
+        found = [tile for unit in units for tile in _tiles(shape, unit, time, workers)]
         # Larger shards are no reason to leave workers idle that rows of chunks would feed.
         rows = tile_height(shape, shape[1], units[-1][0], workers)
         enough = min(workers * TILES_PER_WORKER, count_tiles(shape, (rows, shape[1])))
@@ -204,21 +229,34 @@ def shard_units(saving: Saving, shape: Pair, chunk: int, period: Pair) -> list[P
     return [tile_units(period, (side * across[0], side * across[1])) for side in sides]
 
 
-def _tiles(shape: Pair, units: Pair, margins: Pair, workers: int) -> list[Pair]:
-    """Tiles (y, x) to consider, those that compute least twice first, then the widest."""
+def _tiles(shape: Pair, units: Pair, time: Callable[[Pair], float], workers: int) -> list[Pair]:
+    """Tiles (y, x) to consider, those that take least time first, then the widest."""
     found = [
         (tall, wide)
         for wide in _widths(shape[1], units[1])
         for tall in _heights(shape, wide, units[0], workers)
     ]
+    return sorted(found, key=lambda tile: (time(tile), -tile[1], -tile[0]))
 
-    def order(tile: Pair) -> tuple[float, int, int]:
-        twice = 1.0
-        for side, whole, margin in zip(tile, shape, margins, strict=True):
-            twice *= 1 + margin / side if side < whole else 1
-        return twice, -tile[1], -tile[0]
 
-    return sorted(found, key=order)
+def tile_time(tile: Pair, *, shape: Pair, margins: Pair, start_px: int = 0) -> float:
+    """What a map of such tiles takes, as a multiple of what it takes without cuts.
+
+    Parameters
+    ----------
+    tile
+        Sides (y, x) in map px.
+    shape
+        Of the map, in map px.
+    margins
+        Map px (y, x) that every cut between tiles computes twice.
+    start_px
+        See :class:`Measured`.
+    """
+    twice = 1.0
+    for side, whole, margin in zip(tile, shape, margins, strict=True):
+        twice *= 1 + margin / side if side < whole else 1
+    return twice + count_tiles(shape, tile) * start_px / (shape[0] * shape[1])
 
 
 def _amount(count: int) -> str:
@@ -249,15 +287,13 @@ def _widths(width: int, unit: int) -> Iterator[int]:
         columns = columns + 1 if columns < 4 else ceil(columns * 1.4)
 
 
-def _steps(demand: Demand, strip: int | None, tile: Pair) -> Iterator[Steps]:
-    """Strips and blocks for a tile that a GPU, if there is one, can hold; the largest first."""
+def _steps(demand: Demand, strip: int | None) -> Iterator[Steps]:
+    """The usual strips and blocks, the largest first."""
     if strip is not None and strip < 1:
         raise UsageError(f"strip must be at least 1 px, got {strip}")
     for high, wide in GPU_INPUT_PX if demand.device_memory else CPU_INPUT_PX:
         rows = high if strip is None else strip * demand.stride[0]
-        steps = steps_of(demand, rows, wide)
-        if fits_device(demand, tile, steps):
-            yield steps
+        yield steps_of(demand, rows, wide)
 
 
 def steps_of(demand: Demand, high_px: int | Fraction, wide_px: int | Fraction) -> Steps:

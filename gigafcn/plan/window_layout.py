@@ -8,6 +8,7 @@ memory allows and, unless asked for otherwise, at least two windows high.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from gigafcn.plan.planning import (
     saved_chunk,
     saved_shard,
     shard_units,
+    tile_time,
 )
 from gigafcn.plan.projection import BASE_BYTES, ROWS_HELD, STRIPS_HELD, decoded_bytes
 from gigafcn.plan.saving import stored_shape
@@ -105,7 +107,7 @@ def choose_window_layout(
         layout,
         demand.box.shape,
         [(-(-high // y) * y, x) for y, x in shard_units(saving, shape, chunk, (1, 1))],
-        margins=_margins(demand.windows),
+        time=partial(tile_time, shape=demand.box.shape, margins=_margins(demand.windows)),
         asked=None if tile is None else rounded_tile(tile, (1, 1), units),
         budget=budget,
         workers=workers,

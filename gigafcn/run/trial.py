@@ -89,7 +89,8 @@ def try_part(
 
     def advance(pixels: int) -> None:
         if plan.device.startswith("cuda"):
-            torch.cuda.synchronize(plan.device)
+            # Of this column alone: a whole device that records a strip must not be waited for.
+            torch.cuda.current_stream(plan.device).synchronize()
         ends.append((time.perf_counter(), pixels))
 
     with TemporaryDirectory(prefix="gigafcn-trial-") as folder, threads(plan.threads):

@@ -1,8 +1,12 @@
-"""Which height of strips and width of blocks is fastest for this model on this machine?
+"""Which strips, blocks, columns side by side and tiles are fastest for this model on this machine?
 
-The usual sizes are tried, and if the run will take a while, others too.  What is chosen is kept
-on disk per model and machine, so that the next slide need not try again and the same command
-gives the same map to the last bit.  The usual ones stay unless others are clearly faster.
+The usual strips and blocks are tried, and if the run will take a while, others too, and more or
+fewer columns at a time: a GPU that one sweep does not fill has several in flight.  The usual ones
+stay unless others are clearly faster.  What a tile takes to start, by the same trials, decides
+between many tiles that compute little twice and few that compute more.
+
+What is found is kept on disk per model and machine, so that the next slide need not try again and
+the same command gives the same map to the last bit.
 """
 
 from __future__ import annotations
@@ -10,40 +14,59 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from dataclasses import replace
+import time
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from gigafcn.certificate.cache import cache_folder, cache_key, keep
 from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
-from gigafcn.errors import GigafcnError
-from gigafcn.plan.planning import GPU_INPUT_PX, steps_of
-from gigafcn.plan.projection import Demand, Steps, fits_device, lane_px, projected_bytes
+from gigafcn.errors import GigafcnError, UsageError
+from gigafcn.plan.planning import GPU_INPUT_PX, Measured, choose_layout, steps_of
+from gigafcn.plan.projection import Demand, lane_px
 from gigafcn.run import choices
 from gigafcn.run.trial import spare_processors, try_part
 from gigafcn.schedule.job import placed_graph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.run.request import Request
+    from gigafcn.run.trial import Pace
 
 log = logging.getLogger(__name__)
 
 WORTH_A_TRIAL_PX = 32_000_000
 """Input px from which on the usual sizes are tried."""
 
-WORTH_TRIALS_S = 60.0
-"""Expected seconds of the run from which on others are tried too."""
+WORTH_TRIALS = 50
+"""Times the first trial that a run must be expected to take for others to be tried too."""
 
 CANDIDATES = ((256, 512), (128, 1024), (256, 2048), (512, 2048))
 """Heights of strips and widths of blocks in input px that are tried beside the usual ones."""
+
+CPU_LANES, GPU_LANES = (1,), (2, 4)
+"""Columns side by side that are tried beside the usual: a thread for each, and one on a GPU."""
 
 CLEARLY_FASTER = 0.95
 """Share of the usual sizes' time that others must stay under: trials differ by a few percent."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Sizes in map px, and columns side by side."""
+
+    strip: int
+    block: int
+    lanes: int
+    start_px: int = 0
+    """See :class:`gigafcn.plan.planning.Measured`."""
+
+
 def tuned(request: Request) -> Request:
-    """The request with the strips and blocks that are fastest; as it is if nothing is to gain.
+    """The request with what is fastest; as it is if nothing is to gain.
 
     Blend and patch have windows of their own; a strip that the user chose stands.
     """
@@ -60,57 +83,103 @@ def tuned(request: Request) -> Request:
         torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else plan.device,
         (plan.precision, plan.threads, plan.period),
     )
-    steps = _kept(key)
-    if steps is None:
+    choice = _kept(key)
+    if choice is None:
         try:
-            steps = _fastest(request, demand)
+            choice = _fastest(request, demand)
         except GigafcnError as error:
-            log.debug("the usual strips and blocks are taken, since a trial failed: %s", error)
+            log.debug("the usual sizes are taken, since a trial failed: %s", error)
             return request
-        keep("steps", key, json.dumps(steps))
-    return _with(request, demand, steps) or request
+        keep("steps", key, json.dumps(astuple(choice)))
+    return _with(request, demand, choice) or request
 
 
-def _kept(key: str) -> Steps | None:
+def _kept(key: str) -> _Choice | None:
     folder = cache_folder("steps")
     if folder is None:
         return None
     try:
-        strip, block = json.loads((folder / f"{key}.json").read_text("utf-8"))
+        strip, block, lanes, start_px = json.loads((folder / f"{key}.json").read_text("utf-8"))
+        return _Choice(int(strip), int(block), int(lanes), int(start_px))
     except (OSError, ValueError, TypeError):
         return None
-    return int(strip), int(block)
 
 
-def _fastest(request: Request, demand: Demand) -> Steps:
-    """The fastest strip and block in map px, tried one after the other."""
-    plan = request.plan
-    workers = request.options.workers or 1
+def _fastest(request: Request, demand: Demand) -> _Choice:
+    """What is fastest, tried one after the other: first the sizes, then columns of the best."""
+    plan, workers = request.plan, request.options.workers or 1
     spare = spare_processors(plan, workers)
     graph = placed_graph(request.graph, plan)
-    usual = try_part(request, graph).overlapped(spare)
-    best, least = (plan.strip, plan.block), CLEARLY_FASTER * usual
-    if usual * request.graph.need_box(plan.box).area / workers < WORTH_TRIALS_S:
-        return best
+    best = _Choice(plan.strip, plan.block, plan.lanes)
+    start = time.perf_counter()
+    pace = try_part(request, graph)
+    took, usual = time.perf_counter() - start, pace.overlapped(spare)
+    if usual * request.graph.need_box(plan.box).area / workers >= WORTH_TRIALS * took:
+        for others in (_other_sizes, _other_lanes):
+            for choice in others(request, demand, best):
+                found = _tried(request, demand, graph, choice)
+                least = min(CLEARLY_FASTER * usual, pace.overlapped(spare))
+                if found is not None and found.overlapped(spare) < least:
+                    best, pace = choice, found
+    each = pace.overlapped(spare) * float(demand.stride[0] * demand.stride[1])
+    return replace(best, start_px=round(pace.starting / each))
+
+
+def _other_sizes(request: Request, demand: Demand, best: _Choice) -> Iterator[_Choice]:
+    """Strips and blocks of other sizes."""
     for high, wide in GPU_INPUT_PX if demand.device_memory else CANDIDATES:
-        steps = steps_of(demand, high, wide)
-        other = _with(request, demand, steps)
-        if other is None or steps == (plan.strip, plan.block):
-            continue
-        seconds = try_part(other, graph).overlapped(spare)
-        log.debug("strips of %d and blocks of %d px: %.3f s/Mpx", *steps, 1e6 * seconds)
-        if seconds < least:
-            best, least = steps, seconds
-    return best
+        choice = _Choice(*steps_of(demand, high, wide), best.lanes)
+        if choice != best:
+            yield choice
 
 
-def _with(request: Request, demand: Demand, steps: Steps) -> Request | None:
-    """The request with other strips and blocks; None if they take more memory than there is."""
-    strip, block = steps
-    memory = projected_bytes(demand, request.layout.tile, request.layout.shard, *steps)
-    too_much = memory > choices.memory(request.options) // (request.options.workers or 1)
-    if too_much or not fits_device(demand, request.layout.tile, steps):
+def _other_lanes(request: Request, demand: Demand, best: _Choice) -> Iterator[_Choice]:
+    """More or fewer columns side by side; blocks that are too wide for these are narrower."""
+    plan = request.plan
+    wide, period = min(plan.tile[1], plan.box.x.size), plan.period[1]
+    for lanes in GPU_LANES if demand.device_memory else CPU_LANES:
+        if lanes != best.lanes:
+            narrow = max(1, wide // lanes // period) * period
+            yield replace(best, lanes=lanes, block=min(best.block, narrow))
+
+
+def _tried(request: Request, demand: Demand, graph: ModelGraph, choice: _Choice) -> Pace | None:
+    """The pace of a choice; None if memory does not hold it, or it fails where it is not needed."""
+    other = _with(request, demand, choice)
+    if other is None:
         return None
-    layout = replace(request.layout, strip=strip, block=block, memory=memory)
-    plan = replace(request.plan, strip=strip, block=block, lane=lane_px(demand, block))
-    return replace(request, layout=layout, plan=plan)
+    try:
+        pace = try_part(other, graph)
+    except (GigafcnError, RuntimeError) as error:  # torch's own, of a GPU's memory or streams
+        log.debug("%s is not taken, since a trial failed: %s", choice, error)
+        return None
+    spare = spare_processors(request.plan, request.options.workers or 1)
+    log.debug("%s: %.3f s/Mpx", choice, 1e6 * pace.overlapped(spare))
+    return pace
+
+
+def _with(request: Request, demand: Demand, choice: _Choice) -> Request | None:
+    """The request with other sizes; None if no tile has room for them."""
+    demand = replace(demand, lanes=choice.lanes)
+    options, workers = request.options, request.options.workers or 1
+    try:
+        layout = choose_layout(
+            demand,
+            tile=options.tile,
+            strip=None,
+            budget=choices.memory(options) // workers,
+            workers=workers,
+            measured=Measured((choice.strip, choice.block), choice.start_px),
+        )
+    except UsageError:
+        return None
+    plan = replace(
+        request.plan,
+        tile=layout.tile,
+        spec=replace(request.plan.spec, shard=layout.shard),
+        strip=layout.strip,
+        block=layout.block,
+        lane=lane_px(demand, layout.block),
+        lanes=choice.lanes,
+    )
+    return replace(request, layout=layout, plan=plan, demand=demand)

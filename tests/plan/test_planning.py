@@ -19,10 +19,11 @@ from gigafcn.graph.trace import trace
 from gigafcn.output.sizing import MOST_OBJECTS
 from gigafcn.output.spec import MapSpec, count_objects
 from gigafcn.plan.map_geometry import map_geometry
-from gigafcn.plan.planning import GPU_INPUT_PX, choose_layout, waste
+from gigafcn.plan.planning import GPU_INPUT_PX, Measured, choose_layout, tile_time, waste
 from gigafcn.plan.projection import ROWS_HELD, Demand, projected_bytes
 from gigafcn.plan.run_plan import RunPlan, Scaling
 from gigafcn.plan.saving import Saving
+from gigafcn.plan.tiles import count_tiles
 
 SIZE = (6000, 9000)
 PLENTY = 64 << 30
@@ -130,6 +131,36 @@ def test_several_workers_get_several_tiles(demand: Demand) -> None:
     layout = choose_layout(demand, tile=None, strip=None, budget=PLENTY, workers=4)
     rows = -(-SIZE[0] // layout.tile[0])
     assert rows * -(-SIZE[1] // layout.tile[1]) >= 8
+
+
+def test_what_was_measured_takes_the_place_of_the_usual_sizes(demand: Demand) -> None:
+    found = choose_layout(
+        demand, tile=None, strip=None, budget=PLENTY, workers=1, measured=Measured((64, 512), 0)
+    )
+    assert (found.strip, found.block) == (64, 512)
+
+
+def test_many_tiles_without_repeated_rows_or_few_with_them_is_a_matter_of_their_start() -> None:
+    columns, squares = (6000, 1000), (3000, 3000)
+    for start_px, better in ((0, columns), (100_000, columns), (1_000_000, squares)):
+        times = {
+            tile: tile_time(tile, shape=SIZE, margins=(100, 0), start_px=start_px)
+            for tile in (columns, squares)
+        }
+        assert min(times, key=times.__getitem__) == better
+
+
+def test_tiles_that_take_long_to_start_are_fewer(demand: Demand) -> None:
+    tight = choose_layout(demand, tile=1024, strip=None, budget=PLENTY, workers=1).memory
+    counts = []
+    for start_px in (0, 10**9):
+        found = choose_layout(
+            demand, tile=None, strip=None, budget=tight, workers=1,
+            measured=Measured((128, 1024), start_px),
+        )  # fmt: skip
+        assert found.memory <= tight
+        counts.append(count_tiles(SIZE, found.tile))
+    assert counts[1] <= counts[0]
 
 
 def test_strips_and_blocks_are_whole_periods(demand: Demand) -> None:
