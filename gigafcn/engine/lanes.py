@@ -9,17 +9,17 @@ each column has a stream of its own.
 from __future__ import annotations
 
 import contextvars
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self, TypeVar
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import repeat
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from gigafcn.engine.transfer import stream_of
+from gigafcn.plan.projection import LEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-T = TypeVar("T")
+    from collections.abc import Iterable, Iterator, Sequence
 
 _CPU = torch.device("cpu")
 
@@ -54,31 +54,53 @@ class Lanes:
     def __exit__(self, *_: object) -> None:
         """Wait for what is under way, and end."""
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(cancel_futures=True)
 
-    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """What each call returns; all have ended by then, also if one raises.
+    def abreast(self, columns: Sequence[Iterator[None]]) -> Iterator[None]:
+        """Advance columns that have as many steps as each other, side by side.
 
-        A single call is made in the caller's thread, with all its threads of arithmetic.  The
-        same place in ``calls`` has the same stream each time.
+        Yields whenever all have gone on by a step.  None is further ahead of another than
+        :data:`gigafcn.plan.projection.LEAD`, since what it takes and makes is held till then.  A
+        single column is advanced in the caller's thread, with all its threads of arithmetic.  The
+        same place in ``columns`` has the same stream each time.
         """
-        if self._pool is None or len(calls) == 1:
-            return [call() for call in calls]
+        if self._pool is None or len(columns) == 1:
+            for _ in zip(*columns, strict=True):
+                yield
+            return
+        steps, under_way = [0] * len(columns), dict[Future[bool], int]()
+        going_on = set(range(len(columns)))
+        while going_on:
+            done = min(steps)
+            for place in going_on - set(under_way.values()):
+                if steps[place] < done + LEAD:
+                    under_way[self._advance(columns, place)] = place
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                place = under_way.pop(future)
+                if _advanced(future, under_way):
+                    steps[place] += 1
+                else:
+                    going_on.remove(place)
+            yield from repeat(None, min(steps) - done)
+
+    def _advance(self, columns: Sequence[Iterator[None]], place: int) -> Future[bool]:
+        assert self._pool is not None
+        stream = self._streams[place % len(self._streams)]
         # A context, such as the pseudonym of a slide, is a thread's own; so is inference mode.
-        futures = [
-            self._pool.submit(contextvars.copy_context().run, _inferring, call, self._stream(place))
-            for place, call in enumerate(calls)
-        ]
-        errors = [future.exception() for future in futures]
-        for error in errors:
-            if error is not None:
-                raise error
-        return [future.result() for future in futures]
-
-    def _stream(self, place: int) -> torch.cuda.Stream | None:
-        return self._streams[place % len(self._streams)]
+        context = contextvars.copy_context()
+        return self._pool.submit(context.run, _inferring, columns[place], stream)
 
 
-def _inferring(call: Callable[[], T], stream: torch.cuda.Stream | None) -> T:
+def _advanced(future: Future[bool], others: Iterable[Future[bool]]) -> bool:
+    """Whether a column went on by a step; raises what it raised, once the others have ended."""
+    if future.exception() is not None:
+        wait(others)
+    return future.result()
+
+
+def _inferring(column: Iterator[None], stream: torch.cuda.Stream | None) -> bool:
     with torch.inference_mode(), torch.cuda.stream(stream):
-        return call()
+        return next(column, _ENDED) is not _ENDED
+
+
+_ENDED = object()

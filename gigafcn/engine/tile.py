@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -178,10 +177,8 @@ class _Steps:
 
     def steps(self) -> Iterator[None]:
         """See :class:`gigafcn.engine.parts.Part`."""
-        under_way = [column.strips() for column in self._columns]
-        # All columns have the same rows, so they end together.
-        while _ENDED not in self._lanes.together([partial(next, it, _ENDED) for it in under_way]):
-            yield
+        # All columns have the same rows.
+        return self._lanes.abreast([column.strips() for column in self._columns])
 
 
 class _Column:
@@ -239,6 +236,3 @@ class _Column:
         """Note what lies between the two ends."""
         if self._computing_since is not None:
             self._watch.note(Doing.COMPUTING, self._computing_since)
-
-
-_ENDED = object()

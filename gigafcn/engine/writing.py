@@ -110,10 +110,11 @@ class ShardWriter:
 
     def rows_done(self, stop: int) -> None:
         """Hand over every shard row that ends at or before map row ``stop``."""
-        for key in sorted(self._rows):
-            if self._rows[key].box.y1 <= stop:
-                row = self._rows.pop(key)
-                self._hand_over(replace(row, status=self.status_of(row.box)))
+        with self._opening:  # columns that are ahead open rows meanwhile
+            done = [key for key in sorted(self._rows) if self._rows[key].box.y1 <= stop]
+            rows = [self._rows.pop(key) for key in done]
+        for row in rows:
+            self._hand_over(replace(row, status=self.status_of(row.box)))
 
     def _touched(self, rows: Span) -> list[ShardRow]:
         shard = self.spec.shard

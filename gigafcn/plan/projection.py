@@ -30,6 +30,10 @@ the end, MONAI loaded."""
 STRIPS_HELD = 4
 """Strips of stored pixels in memory: read ahead, current, and one being decoded."""
 
+LEAD = 3
+"""Strips that one column may be ahead of another: how long each takes varies, and who waits is
+idle."""
+
 LANE_MARGINS = 6
 """Times the halo between two columns, which both compute, that each is wide at least."""
 
@@ -81,12 +85,14 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
     """Peak bytes of one worker: sweep, strips read ahead, shard rows, weights, the process."""
     sweep, high, wide = _sweep(demand, tile, strip, block)
     held = 0 if demand.device_memory else sweep
-    strips = STRIPS_HELD * high * wide * demand.stored_bytes
+    lead = LEAD if demand.lanes > 1 else 0
+    strips = (STRIPS_HELD + lead) * high * wide * demand.stored_bytes
     box = demand.box
     rows, columns = stored_shape(
         (min(tile[0], box.y.size), min(tile[1], box.x.size)), demand.saving.averaged
     )
-    stored = ROWS_HELD * min(shard, rows) * columns * demand.saving.bytes_per_px
+    filling = ROWS_HELD + bool(lead)
+    stored = filling * min(shard, rows) * columns * demand.saving.bytes_per_px
     decoded = decoded_bytes(demand.decoded, wide)
     return BASE_BYTES + 2 * demand.weights + held + strips + decoded + stored
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ import gigafcn
 from gigafcn.engine.lanes import Lanes
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
-from gigafcn.plan.projection import projected_bytes
+from gigafcn.plan.projection import LEAD, projected_bytes
 from gigafcn.run.options import Options
 from gigafcn.run.request import prepare
 from tests.run.small_nets import EXACT, Skip, whole_numbers
 from tests.run.whole import labels_of, padded, run_whole, scores_of, small_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 EXACTLY: dict[str, Any] = {
@@ -102,27 +104,63 @@ def test_what_goes_wrong_in_one_column_ends_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "m.zarr" / "zarr.json").exists()
 
 
-def test_calls_are_made_side_by_side_in_inference_mode_with_a_share_of_the_threads() -> None:
-    meeting = threading.Barrier(2, timeout=20)
+def test_columns_advance_side_by_side_in_inference_mode_with_a_share_of_the_threads() -> None:
+    meeting, seen = threading.Barrier(2, timeout=20), []
 
-    def call() -> tuple[int, bool]:
-        meeting.wait()
-        return torch.get_num_threads(), torch.is_inference_mode_enabled()
+    def column() -> Iterator[None]:
+        for _ in range(3):
+            meeting.wait()
+            seen.append((torch.get_num_threads(), torch.is_inference_mode_enabled()))
+            yield
 
     with Lanes(2, 4) as lanes:
-        assert lanes.together([call, call]) == [(2, True), (2, True)]
+        assert list(lanes.abreast([column(), column()])) == [None] * 3
+    assert seen == [(2, True)] * 6
 
 
-def test_every_call_has_ended_when_one_fails() -> None:
+def test_a_column_goes_ahead_of_a_slow_one_as_far_as_planned() -> None:
+    done = [0, 0, 0]
+    leads = []
+
+    def column(place: int, seconds: float) -> Iterator[None]:
+        for _ in range(8):
+            time.sleep(seconds)
+            done[place] += 1
+            leads.append(max(done) - min(done))
+            yield
+
+    with Lanes(3, 3) as lanes:
+        steps = 0
+        for _ in lanes.abreast([column(0, 0.0), column(1, 0.02), column(2, 0.0)]):
+            steps += 1
+            assert min(done) >= steps
+    assert steps == 8
+    assert max(leads) == LEAD
+
+
+def test_every_column_has_ended_its_step_when_one_fails() -> None:
     ended = threading.Event()
 
-    def fail() -> None:
+    def fail() -> Iterator[None]:
+        yield
         raise RunError("no")
 
-    def slow() -> None:
-        threading.Event().wait(0.1)
+    def slow() -> Iterator[None]:
+        for _ in range(2):
+            threading.Event().wait(0.1)
+            yield
         ended.set()
 
     with Lanes(2, 2) as lanes, pytest.raises(RunError, match="no"):
-        lanes.together([fail, slow])
-    assert ended.is_set()
+        list(lanes.abreast([fail(), slow()]))
+    assert not ended.is_set()
+
+
+def test_rows_are_stored_once_no_column_can_touch_them(tmp_path: Path) -> None:
+    """Columns of very different pace, many times: a row of shards too early would lack px."""
+    net, image = whole_numbers(Skip()), small_image(600, WIDE[1])
+    expected = run_whole(net, padded(image, 2))[:, : image.shape[0], : image.shape[1]]
+    for number in range(3):
+        path = tmp_path / f"{number}.zarr"
+        gigafcn.infer(image, net, path, strip=8, **EXACTLY)
+        np.testing.assert_array_equal(scores_of(path), expected)
