@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Self
 
@@ -39,7 +40,7 @@ class Lanes:
 
     def __init__(self, count: int, threads: int, device: torch.device = _CPU) -> None:
         self._pool: ThreadPoolExecutor | None = None
-        self._streams = [stream_of(device) for _ in range(count if count > 1 else 0)]
+        self._streams = [_stream(device, place) for place in range(count if count > 1 else 0)]
         for stream in self._streams:
             if stream is not None:  # the model's weights may still be on their way
                 stream.wait_stream(torch.cuda.current_stream(device))
@@ -75,6 +76,7 @@ class Lanes:
             for place in going_on - set(under_way.values()):
                 if steps[place] < done + LEAD:
                     under_way[self._advance(columns, place)] = place
+            assert under_way, "a column has more steps than another"
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 place = under_way.pop(future)
                 if _advanced(future, under_way):
@@ -89,6 +91,12 @@ class Lanes:
         # A context, such as the pseudonym of a slide, is a thread's own; so is inference mode.
         context = contextvars.copy_context()
         return self._pool.submit(context.run, _inferring, columns[place], stream)
+
+
+@cache
+def _stream(device: torch.device, place: int) -> torch.cuda.Stream | None:
+    """The same for all tiles: torch keeps freed memory for the stream that it was made for."""
+    return stream_of(device)
 
 
 def _advanced(future: Future[bool], others: Iterable[Future[bool]]) -> bool:

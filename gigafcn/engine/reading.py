@@ -182,6 +182,7 @@ class SharedStrips(Generic[T]):
         self._strips = iter(strips)
         self._lock = threading.Lock()
         self._waiting: list[deque[tuple[Box, T]]] = [deque() for _ in range(count)]
+        self._error: BaseException | None = None
         self._given = 0
 
     def reader(self) -> Iterator[tuple[Box, T]]:
@@ -192,12 +193,22 @@ class SharedStrips(Generic[T]):
 
     def _taken(self, own: deque[tuple[Box, T]]) -> Iterator[tuple[Box, T]]:
         while True:
-            with self._lock:
-                if not own:
-                    strip = next(self._strips, None)
-                    if strip is None:
+            if not own:  # who is behind need not wait for the next to be decoded
+                with self._lock:
+                    if not own and not self._more():
                         return
-                    for waiting in self._waiting:
-                        waiting.append(strip)
-                strip = own.popleft()
-            yield strip
+            yield own.popleft()
+
+    def _more(self) -> bool:
+        """Take the next strip, for all; False after the last, and the same error for all."""
+        if self._error is not None:
+            raise self._error
+        try:
+            strip = next(self._strips, None)
+        except BaseException as error:
+            self._error = error
+            raise
+        if strip is not None:
+            for waiting in self._waiting:
+                waiting.append(strip)
+        return strip is not None

@@ -143,7 +143,9 @@ class _Builder:
     def _write(self, node: torch.fx.Node, args: list[Any], kwargs: dict[str, Any]) -> None:
         """An op that overwrites its first argument: every alias of it has the new value then."""
         if not isinstance(args[0], Value):
-            if _depends([*args, *kwargs.values()]):
+            # A large constant is one number in memory, so a write into a part of it would be seen
+            # everywhere.
+            if _depends([*args, *kwargs.values()]) or _is_repeated(args[0]):
                 raise NeedsFunctionalError
             self.memory.check_constant(node)
             self._constant(node, args, kwargs)
@@ -244,6 +246,13 @@ def _values(argument: Any) -> Iterable[Value]:
             yield from _values(item)
     elif isinstance(argument, Value):
         yield argument
+
+
+def _is_repeated(tensor: Any) -> bool:
+    """Whether several elements of a tensor are the same place in memory."""
+    if not isinstance(tensor, Tensor):
+        return False
+    return any(n > 1 and step == 0 for n, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _depends(argument: Any) -> bool:

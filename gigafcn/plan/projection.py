@@ -85,14 +85,14 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
     """Peak bytes of one worker: sweep, strips read ahead, shard rows, weights, the process."""
     sweep, high, wide = _sweep(demand, tile, strip, block)
     held = 0 if demand.device_memory else sweep
-    lead = LEAD if demand.lanes > 1 else 0
-    strips = (STRIPS_HELD + lead) * high * wide * demand.stored_bytes
     box = demand.box
+    lead = LEAD if _lanes(demand, tile, block) > 1 else 0
+    strips = (STRIPS_HELD + lead) * high * wide * demand.stored_bytes
     rows, columns = stored_shape(
         (min(tile[0], box.y.size), min(tile[1], box.x.size)), demand.saving.averaged
     )
-    filling = ROWS_HELD + bool(lead)
-    stored = filling * min(shard, rows) * columns * demand.saving.bytes_per_px
+    ahead = ceil(lead * strip / (shard * demand.saving.averaged[0]))
+    stored = (ROWS_HELD + ahead) * min(shard, rows) * columns * demand.saving.bytes_per_px
     decoded = decoded_bytes(demand.decoded, wide)
     return BASE_BYTES + 2 * demand.weights + held + strips + decoded + stored
 
@@ -103,9 +103,8 @@ def _sweep(demand: Demand, tile: Pair, strip: int, block: int) -> tuple[int, int
     # Carried rows reach their full height after a few strips; a taller tile takes no more.
     margin = demand.graph.need(Span(box.y0, box.y0 + strip), 0, clip=False).size
     rows = min(tile[0], box.y.size, 8 * strip + ceil(4 * margin / demand.stride[0]))
-    wide = min(tile[1], box.x.size)
-    lanes = max(1, min(demand.lanes, wide // lane_px(demand, block)))
-    columns = ceil(wide / lanes)
+    lanes = _lanes(demand, tile, block)
+    columns = ceil(min(tile[1], box.x.size) / lanes)
     sample = Box(0, 0, rows, columns).shift(
         box.y0 + (box.y.size - rows) // 2, box.x0 + (box.x.size - columns) // 2
     )
@@ -113,6 +112,12 @@ def _sweep(demand: Demand, tile: Pair, strip: int, block: int) -> tuple[int, int
     plan = plan_sweep(nodes, output, sample, strip=strip, block=block, period=demand.period)
     bytes_ = lanes * sweep_bytes(nodes, output, plan, demand.item)
     return bytes_, plan.rows[0].largest_new, lanes * plan.window.x.size
+
+
+def _lanes(demand: Demand, tile: Pair, block: int) -> int:
+    """Columns of a tile that are computed side by side."""
+    wide = min(tile[1], demand.box.x.size)
+    return max(1, min(demand.lanes, wide // lane_px(demand, block)))
 
 
 def lane_px(demand: Demand, block: int) -> int:

@@ -1,7 +1,9 @@
 """A model that several slides are mapped with: loaded, converted and analysed once.
 
-What is kept depends on the model and on options that are part of the key, never on a slide.
-Models are not changed by runs, so what was found of one holds for the next.
+What is kept depends on the model and on options that are part of the key.  It is found at the size
+of the first slide and holds for all: where a model does something else at another size, the trace
+that each slide has of its own is refused.  Models are not changed by runs, so what was found of one
+holds for the next.
 """
 
 from __future__ import annotations

@@ -15,16 +15,17 @@ import json
 import logging
 import platform
 import time
-from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from gigafcn.certificate.cache import cache_folder, cache_key, keep
 from gigafcn.certificate.fingerprint import graph_fingerprint, source_fingerprint
 from gigafcn.errors import GigafcnError, UsageError
-from gigafcn.plan.planning import GPU_INPUT_PX, Measured, choose_layout, steps_of
-from gigafcn.plan.projection import Demand, lane_px
+from gigafcn.plan.planning import GPU_INPUT_PX, Measured, choose_layout, steps_of, tile_time
+from gigafcn.plan.projection import Demand, lane_px, margins
 from gigafcn.run import choices
 from gigafcn.run.trial import spare_processors, try_part
 from gigafcn.schedule.job import placed_graph
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.run.request import Request
-    from gigafcn.run.trial import Pace
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ WORTH_A_TRIAL_PX = 32_000_000
 """Input px from which on the usual sizes are tried."""
 
 WORTH_TRIALS = 50
-"""Times the first trial that a run must be expected to take for others to be tried too."""
+"""Times a trial that a run must be expected to take for others to be tried too."""
 
 CANDIDATES = ((256, 512), (128, 1024), (256, 2048), (512, 2048))
 """Heights of strips and widths of blocks in input px that are tried beside the usual ones."""
@@ -54,21 +54,36 @@ CLEARLY_FASTER = 0.95
 """Share of the usual sizes' time that others must stay under: trials differ by a few percent."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(NamedTuple):
     """Sizes in map px, and columns side by side."""
 
     strip: int
     block: int
+    """On a GPU narrower where the columns of a tile are."""
+
     lanes: int
     start_px: int = 0
     """See :class:`gigafcn.plan.planning.Measured`."""
 
 
+class _Kept(NamedTuple):
+    """What is known of a model on this machine."""
+
+    usual: float
+    """Seconds per input px with the usual sizes."""
+
+    trial: float
+    """Seconds that it took to find that out."""
+
+    choice: _Choice | None
+    """The fastest; None while no run was worth more trials."""
+
+
 def tuned(request: Request) -> Request:
     """The request with what is fastest; as it is if nothing is to gain.
 
-    Blend and patch have windows of their own; a strip that the user chose stands.
+    Blend and patch have windows of their own; a strip that the user chose stands.  Short runs keep
+    the usual sizes, whatever a long one finds later: the same command gives the same bytes.
     """
     demand, plan = request.demand, request.plan
     if not isinstance(demand, Demand) or request.options.strip is not None:
@@ -81,70 +96,83 @@ def tuned(request: Request) -> Request:
         platform.processor() or platform.machine(),
         torch.__version__,
         torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else plan.device,
-        (plan.precision, plan.threads, plan.period),
+        (plan.precision, plan.threads, plan.period, plan.strip, plan.block),
     )
-    choice = _kept(key)
-    if choice is None:
+    kept = _kept(key)
+    if kept is None or (kept.choice is None and _is_worth_trials(request, kept)):
         try:
-            choice = _fastest(request, demand)
+            kept = _found(request, demand)
         except GigafcnError as error:
             log.debug("the usual sizes are taken, since a trial failed: %s", error)
             return request
-        keep("steps", key, json.dumps(astuple(choice)))
-    return _with(request, demand, choice) or request
+        keep("steps", key, json.dumps(kept))
+    if kept.choice is None or not _is_worth_trials(request, kept):
+        return request
+    return _with(request, demand, kept.choice) or request
 
 
-def _kept(key: str) -> _Choice | None:
+def _kept(key: str) -> _Kept | None:
     folder = cache_folder("steps")
     if folder is None:
         return None
     try:
-        strip, block, lanes, start_px = json.loads((folder / f"{key}.json").read_text("utf-8"))
-        return _Choice(int(strip), int(block), int(lanes), int(start_px))
+        usual, trial, choice = json.loads((folder / f"{key}.json").read_text("utf-8"))
+        return _Kept(float(usual), float(trial), choice and _Choice(*map(int, choice)))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _fastest(request: Request, demand: Demand) -> _Choice:
-    """What is fastest, tried one after the other: first the sizes, then columns of the best."""
-    plan, workers = request.plan, request.options.workers or 1
-    spare = spare_processors(plan, workers)
-    graph = placed_graph(request.graph, plan)
-    best = _Choice(plan.strip, plan.block, plan.lanes)
+def _is_worth_trials(request: Request, kept: _Kept) -> bool:
+    px = request.graph.need_box(request.plan.box).area / (request.options.workers or 1)
+    return kept.usual * px >= WORTH_TRIALS * kept.trial
+
+
+def _found(request: Request, demand: Demand) -> _Kept:
+    """The pace of the usual sizes, and if the run is worth it, the fastest."""
+    graph = placed_graph(request.graph, request.plan)
     start = time.perf_counter()
     pace = try_part(request, graph)
-    took, usual = time.perf_counter() - start, pace.overlapped(spare)
-    if usual * request.graph.need_box(plan.box).area / workers >= WORTH_TRIALS * took:
-        for others in (_other_sizes, _other_lanes):
-            for choice in others(request, demand, best):
-                found = _tried(request, demand, graph, choice)
-                least = min(CLEARLY_FASTER * usual, pace.overlapped(spare))
-                if found is not None and found.overlapped(spare) < least:
-                    best, pace = choice, found
-    each = pace.overlapped(spare) * float(demand.stride[0] * demand.stride[1])
-    return replace(best, start_px=round(pace.starting / each))
+    kept = _Kept(pace.overlapped(_spare(request)), time.perf_counter() - start, None)
+    if not _is_worth_trials(request, kept):
+        return kept
+    return kept._replace(choice=_fastest(request, demand, graph))
 
 
-def _other_sizes(request: Request, demand: Demand, best: _Choice) -> Iterator[_Choice]:
+class _Tried(NamedTuple):
+    choice: _Choice
+    time: float
+    """Of a whole map, per px of it, cuts between tiles and their starts included."""
+
+
+def _fastest(request: Request, demand: Demand, graph: ModelGraph) -> _Choice:
+    """What is fastest, tried one after the other: first the sizes, then columns of the best."""
+    choice = _Choice(request.plan.strip, request.plan.block, request.plan.lanes)
+    usual = best = _tried(request, demand, graph, choice) or _Tried(choice, inf)
+    for others in (_other_sizes, _other_lanes):
+        for choice in others(demand, best.choice):
+            found = _tried(request, demand, graph, choice)
+            if found is not None and found.time < min(CLEARLY_FASTER * usual.time, best.time):
+                best = found
+    return best.choice
+
+
+def _other_sizes(demand: Demand, best: _Choice) -> Iterator[_Choice]:
     """Strips and blocks of other sizes."""
     for high, wide in GPU_INPUT_PX if demand.device_memory else CANDIDATES:
-        choice = _Choice(*steps_of(demand, high, wide), best.lanes)
-        if choice != best:
-            yield choice
+        steps = steps_of(demand, high, wide)
+        if steps != (best.strip, best.block):
+            yield _Choice(*steps, best.lanes)
 
 
-def _other_lanes(request: Request, demand: Demand, best: _Choice) -> Iterator[_Choice]:
-    """More or fewer columns side by side; blocks that are too wide for these are narrower."""
-    plan = request.plan
-    wide, period = min(plan.tile[1], plan.box.x.size), plan.period[1]
+def _other_lanes(demand: Demand, best: _Choice) -> Iterator[_Choice]:
+    """More or fewer columns side by side."""
     for lanes in GPU_LANES if demand.device_memory else CPU_LANES:
         if lanes != best.lanes:
-            narrow = max(1, wide // lanes // period) * period
-            yield replace(best, lanes=lanes, block=min(best.block, narrow))
+            yield best._replace(lanes=lanes)
 
 
-def _tried(request: Request, demand: Demand, graph: ModelGraph, choice: _Choice) -> Pace | None:
-    """The pace of a choice; None if memory does not hold it, or it fails where it is not needed."""
+def _tried(request: Request, demand: Demand, graph: ModelGraph, choice: _Choice) -> _Tried | None:
+    """A choice with its time; None if memory does not hold it, or if it fails."""
     other = _with(request, demand, choice)
     if other is None:
         return None
@@ -153,15 +181,27 @@ def _tried(request: Request, demand: Demand, graph: ModelGraph, choice: _Choice)
     except (GigafcnError, RuntimeError) as error:  # torch's own, of a GPU's memory or streams
         log.debug("%s is not taken, since a trial failed: %s", choice, error)
         return None
-    spare = spare_processors(request.plan, request.options.workers or 1)
-    log.debug("%s: %.3f s/Mpx", choice, 1e6 * pace.overlapped(spare))
-    return pace
+    each = pace.overlapped(_spare(request))
+    start_px = round(pace.starting / (each * float(demand.stride[0] * demand.stride[1])))
+    lost = tile_time(
+        other.layout.tile, shape=demand.box.shape, margins=margins(demand), start_px=start_px
+    )
+    log.debug("%s: %.3f s/Mpx, %.3f times that with tiles", choice, 1e6 * each, lost)
+    return _Tried(choice._replace(start_px=start_px), each * lost)
+
+
+def _spare(request: Request) -> int:
+    return spare_processors(request.plan, request.options.workers or 1)
 
 
 def _with(request: Request, demand: Demand, choice: _Choice) -> Request | None:
     """The request with other sizes; None if no tile has room for them."""
     demand = replace(demand, lanes=choice.lanes)
     options, workers = request.options, request.options.workers or 1
+    block = choice.block
+    if demand.device_memory:
+        wide, period = min(request.plan.tile[1], demand.box.x.size), demand.period[1]
+        block = min(block, max(1, wide // choice.lanes // period) * period)
     try:
         layout = choose_layout(
             demand,
@@ -169,7 +209,7 @@ def _with(request: Request, demand: Demand, choice: _Choice) -> Request | None:
             strip=None,
             budget=choices.memory(options) // workers,
             workers=workers,
-            measured=Measured((choice.strip, choice.block), choice.start_px),
+            measured=Measured((choice.strip, block), choice.start_px),
         )
     except UsageError:
         return None

@@ -268,6 +268,40 @@ def test_a_far_pixel_does_act_through_that_part(name: str) -> None:
     assert changed > 0
 
 
+def framed(write: Callable[[Tensor], object]) -> nn.Module:
+    """Times ones as large as the image, of which ``write`` changes some."""
+
+    def function(x: Tensor) -> Tensor:
+        ones = torch.ones(x.shape[2:])
+        write(ones)
+        return x * ones
+
+    return Model(Inner(function)).eval()
+
+
+@pytest.mark.parametrize("size", [SIZE, (4128, 4128)])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda ones: ones[:1].fill_(0),
+        lambda ones: ones[:1].add_(1),
+        lambda ones: ones[:, 3:4].copy_(torch.zeros(1)),
+        lambda ones: ones.__setitem__((slice(2), slice(2)), 0),
+    ],
+)
+def test_a_constant_that_is_written_into_is_refused_at_any_size(
+    write: Callable[[Tensor], object], size: tuple[int, int]
+) -> None:
+    found = trace(framed(write), 3, size)
+    assert found.graph is None
+    reasons = str(found.blockers[0])
+    assert "varies over space" in reasons or "grows with the image" in reasons
+
+
+def test_a_constant_of_the_images_size_is_none_if_nobody_writes_into_it() -> None:
+    assert trace(framed(lambda _ones: None), 3, (4128, 4128)).graph is not None
+
+
 def test_batch_norm_told_to_train_is_refused_in_eval_mode_too() -> None:
     def normalised(x: Tensor) -> Tensor:
         return functional.batch_norm(x, None, None, training=True)

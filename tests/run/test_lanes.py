@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 import gigafcn
 from gigafcn.engine.lanes import Lanes
+from gigafcn.engine.reading import SharedStrips
+from gigafcn.engine.scores import ScoreSink
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
 from gigafcn.plan.projection import LEAD, projected_bytes
@@ -138,29 +141,54 @@ def test_a_column_goes_ahead_of_a_slow_one_as_far_as_planned() -> None:
     assert max(leads) == LEAD
 
 
-def test_every_column_has_ended_its_step_when_one_fails() -> None:
-    ended = threading.Event()
+def test_the_steps_of_others_have_ended_when_one_fails() -> None:
+    begun, ended = threading.Event(), threading.Event()
 
     def fail() -> Iterator[None]:
+        if begun.wait(20):
+            raise RunError("no")
         yield
-        raise RunError("no")
 
     def slow() -> Iterator[None]:
-        for _ in range(2):
-            threading.Event().wait(0.1)
-            yield
+        begun.set()
+        time.sleep(0.2)
         ended.set()
+        yield
 
-    with Lanes(2, 2) as lanes, pytest.raises(RunError, match="no"):
-        list(lanes.abreast([fail(), slow()]))
-    assert not ended.is_set()
+    with Lanes(2, 2) as lanes:
+        with pytest.raises(RunError, match="no"):
+            next(lanes.abreast([fail(), slow()]))
+        assert ended.is_set()
 
 
-def test_rows_are_stored_once_no_column_can_touch_them(tmp_path: Path) -> None:
-    """Columns of very different pace, many times: a row of shards too early would lack px."""
-    net, image = whole_numbers(Skip()), small_image(600, WIDE[1])
+def test_what_no_strip_could_be_read_for_is_said_to_every_column() -> None:
+    class Damaged:
+        def __iter__(self) -> Iterator[tuple[Box, str]]:
+            yield Box(0, 0, 1, 1), "a strip"
+            raise RunError("a damaged strip")
+
+    shared: SharedStrips[str] = SharedStrips(Damaged(), 2)  # type: ignore[arg-type]
+    for reader in (shared.reader(), shared.reader()):
+        assert next(reader)[1] == "a strip"
+        with pytest.raises(RunError, match="a damaged strip"):
+            next(reader)
+
+
+def test_rows_of_shards_are_stored_once_no_column_can_touch_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored too early, a row of shards would lack what a column behind the others puts."""
+    net, image = whole_numbers(Skip()), small_image(800, WIDE[1])
+    behind = ScoreSink.put
+
+    def put(self: ScoreSink, box: Box, logits: Tensor) -> None:
+        time.sleep(0.01 if box.x0 == 0 else 0.0)
+        behind(self, box, logits)
+
+    monkeypatch.setattr(ScoreSink, "put", put)
+    options = EXACTLY | {"tile": (768, 2816), "strip": 64}
+    result = gigafcn.infer(image, net, tmp_path / "m.zarr", **options)
+    plan = json.loads((result.path / "zarr.json").read_text())["attributes"]["gigafcn"]["plan"]
+    assert plan["spec"]["shard"] == 256
     expected = run_whole(net, padded(image, 2))[:, : image.shape[0], : image.shape[1]]
-    for number in range(3):
-        path = tmp_path / f"{number}.zarr"
-        gigafcn.infer(image, net, path, strip=8, **EXACTLY)
-        np.testing.assert_array_equal(scores_of(path), expected)
+    np.testing.assert_array_equal(scores_of(result.path), expected)
