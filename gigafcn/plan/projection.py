@@ -86,13 +86,18 @@ def projected_bytes(demand: Demand, tile: Pair, shard: int, strip: int, block: i
     sweep, high, wide = _sweep(demand, tile, strip, block)
     held = 0 if demand.device_memory else sweep
     box = demand.box
-    lead = LEAD if _lanes(demand, tile, block) > 1 else 0
-    strips = (STRIPS_HELD + lead) * high * wide * demand.stored_bytes
+    lanes = _lanes(demand, tile, block)
+    lead = LEAD if lanes > 1 else 0
+    # Only the first strips are as high as they get, for the halo above.
+    input_rows = STRIPS_HELD * high + ceil(lead * strip * demand.stride[0])
+    strips = input_rows * wide * demand.stored_bytes
     rows, columns = stored_shape(
         (min(tile[0], box.y.size), min(tile[1], box.x.size)), demand.saving.averaged
     )
-    ahead = ceil(lead * strip / (shard * demand.saving.averaged[0]))
-    stored = (ROWS_HELD + ahead) * min(shard, rows) * columns * demand.saving.bytes_per_px
+    # Columns that are ahead fill the first rows of the next shards, but none of the last's part.
+    ahead = lead * strip / demand.saving.averaged[0] * (lanes - 1) / lanes
+    held_rows = ROWS_HELD * min(shard, rows) + ceil(ahead)
+    stored = held_rows * columns * demand.saving.bytes_per_px
     decoded = decoded_bytes(demand.decoded, wide)
     return BASE_BYTES + 2 * demand.weights + held + strips + decoded + stored
 
