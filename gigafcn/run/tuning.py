@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 WORTH_A_TRIAL_PX = 32_000_000
 """Input px from which on the usual sizes are tried."""
 
-WORTH_TRIALS = 50
+WORTH_TRIALS = 100
 """Times a trial that a run must be expected to take for others to be tried too."""
 
 CANDIDATES = ((256, 512), (128, 1024), (256, 2048), (512, 2048))
