@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gigafcn.doing import Doing
+from gigafcn.engine.allocation import return_freed_memory
 from gigafcn.engine.precision import threads
 from gigafcn.engine.tile import compute_tile
 from gigafcn.engine.timeline import Watch
@@ -98,6 +99,8 @@ def try_part(
         create_map(path, plan.spec)
         store = MapStore(path, plan.spec)
         receipt = compute_tile(graph, plan, plan.box, request.image, store, Watch(advance))
+    # What a trial leaves in pieces would lie beside what the next one, or the run, takes.
+    return_freed_memory()
     stride = plan.geometry.stride
     pixels = plan.box.area * float(stride[0] * stride[1])
     computing = _steady(ends, plan) / float(stride[0] * stride[1])

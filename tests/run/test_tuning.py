@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -53,6 +55,37 @@ def test_a_trial_takes_a_part_and_leaves_nothing_behind(
     pace = try_part(request_)
     assert min(pace.computing, pace.reading, pace.storing) > 0
     assert list(tmp_path.iterdir()) == []
+
+
+LEFT_BY_A_TRIAL = """
+from pathlib import Path
+from psutil import Process
+from torch import nn
+from gigafcn.engine.allocation import keep_freed_memory
+from gigafcn.run.options import Options
+from gigafcn.run.request import prepare
+from gigafcn.run.trial import try_part
+from tests.run.small_nets import conv
+from tests.run.whole import small_image
+
+keep_freed_memory()
+wide = nn.Sequential(conv(3, 64), conv(64, 64), nn.Conv2d(64, 3, 1))
+request = prepare(small_image(600, 4000), wide, Options())
+before = Process().memory_info().rss
+try_part(request)
+after = Process().memory_info().rss
+lines = Path("/proc/self/status").read_text().splitlines()
+peak = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+print((after - before) / (peak - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is kept with glibc alone")
+def test_a_trial_gives_back_the_memory_it_took() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_BY_A_TRIAL], capture_output=True, check=True, text=True
+    )
+    assert float(done.stdout) < 0.25, "it would lie beside what the next trial takes"
 
 
 def test_without_spare_processors_compressing_takes_time_from_computing() -> None:
