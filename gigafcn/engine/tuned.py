@@ -23,15 +23,14 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gigafcn.engine.packed import PackedWeights, packed_weights
+from gigafcn.engine.phased import TYPICAL_PX
 from gigafcn.engine.precision import as_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
-
-TYPICAL_PX = 64
-"""Side of the map that the layout of weights is chosen for."""
 
 TOLERANCE = 1e-4
 """Largest difference on noise, in parts of the largest answer: some hundred roundings in fp32."""
@@ -198,20 +197,22 @@ def _packed(
     layer: Convolution, weight: Tensor, bias: Tensor | None
 ) -> Callable[[Tensor], Tensor] | None:
     """The layer's forward with packed weights; None where oneDNN has none such."""
-    ops = torch.ops.mkldnn
-    shape = [1, layer.in_channels, TYPICAL_PX, TYPICAL_PX]
-    rest = (layer.stride, layer.dilation, layer.groups)
+    rest: tuple[Any, ...] = (layer.stride, layer.dilation, layer.groups)
     if isinstance(layer, nn.Conv2d):
-        packed = ops._reorder_convolution_weight(weight, layer.padding, *rest, shape)
-        call = ops._convolution_pointwise.default
-        return partial(_run, call, packed, bias, (layer.padding, *rest))
+        weights = packed_weights(weight, bias, *rest)
+        return partial(_convolved, weights, layer.padding)
     if layer.groups != 1:
         return None
+    shape = [1, layer.in_channels, TYPICAL_PX, TYPICAL_PX]
     sizes = (layer.padding, layer.output_padding, *rest)
-    packed = ops._reorder_convolution_transpose_weight(weight, *sizes, shape)
-    call = ops._convolution_transpose_pointwise.default
-    return partial(_run, call, packed, bias, sizes)
+    packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(weight, *sizes, shape)
+    return partial(_transposed, packed, bias, sizes)
 
 
-def _run(call: Any, packed: Tensor, bias: Tensor | None, sizes: tuple[Any, ...], x: Tensor) -> Any:
+def _convolved(weights: PackedWeights, padding: Any, x: Tensor) -> Tensor:
+    return weights.convolve(x, padding)
+
+
+def _transposed(packed: Tensor, bias: Tensor | None, sizes: tuple[Any, ...], x: Tensor) -> Any:
+    call = torch.ops.mkldnn._convolution_transpose_pointwise.default
     return call(x, packed, bias, *sizes, "none", [], "")

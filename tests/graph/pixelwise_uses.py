@@ -208,6 +208,7 @@ PIXELWISE: dict[type[Any], tuple[Use, ...]] = {
         pixelwise(aten.glu.default, 1),
         pixelwise(aten.channel_shuffle.default, 2),
         pixelwise(aten.prelu.default, SCALE),
+        pixelwise(aten.prelu.default, SCALE[:1]),
         pixelwise(aten.pad.default, [0, 0, 0, 0, 2, 1], "constant", 3.0),
         pixelwise(aten.index_select.default, 1, torch.tensor([3, 0, 1, 2])),
         pixelwise(aten.index.Tensor, [None, torch.tensor([3, 0, 1, 2])]),

@@ -48,7 +48,10 @@ def _elementwise(call: OpCall) -> Built:
 @register(aten.prelu.default)
 def _prelu(call: OpCall) -> Built:
     # The slopes lie along dimension 1, whatever the layout.
-    call.image("self")
+    source, slope = call.image("self"), call.constant("weight")
+    if slope is not None and slope.numel() == 1:
+        # The same, but it can be written in place or to where it is carried.
+        return pixelwise(source, aten.leaky_relu.default, slope.item())
     return pointwise(call, broadcasts=False)
 
 
