@@ -22,12 +22,13 @@ import torch
 from torch import Tensor
 
 from gigafcn.engine.phased import TYPICAL_PX, phased
-from gigafcn.geometry import Box, Span
 from gigafcn.graph.model_graph import ModelGraph, Node
 from gigafcn.graph.rules.window import Convolution, TransposedConvolution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gigafcn.geometry import Box, Span
 
 Pair = tuple[int, int]
 
@@ -149,8 +150,7 @@ class PackedConvolution:
 
     def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
         """See :class:`gigafcn.graph.rules.Rule`."""
-        want = Box.of(self.need(out.y, 0), self.need(out.x, 1))
-        return self.weights.convolve(*self.rule.window(inputs[0], boxes[0], want))
+        return self.rule.convolve(self.weights.convolve, inputs[0], boxes[0], out)
 
 
 def packable() -> tuple[torch.dtype, ...]:

@@ -6,6 +6,7 @@ Padding acts where the wanted span leaves ``[0, size)`` of the whole tensor, and
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch.nn import functional
@@ -13,9 +14,13 @@ from torch.nn import functional
 from gigafcn.graph.rules.registry import window_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from gigafcn.geometry import Box, Span
+
+Pair = tuple[int, int]
 
 
 def overhang(want: Span, size: int) -> tuple[int, int]:
@@ -48,3 +53,59 @@ def padded(
     left, right = overhang(want.x, grid[1])
     core = window_of(tensor, held, inside)
     return functional.pad(core, (left, right, top, bottom), value=value)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPadding:
+    """The padding that a window op does itself, on both sides alike."""
+
+    grid: Pair
+    """Size of the input (y, x)."""
+
+    stride: Pair
+    most: Pair
+    """How far it goes at most."""
+
+    value: float = 0.0
+
+    def both_sides(self, want: Span, axis: int) -> Pair:
+        """How many positions to add on both sides, and which result is then the first wanted."""
+        before, after = overhang(want, self.grid[axis])
+        too_many = -(-max(0, after - before) // self.stride[axis])
+        return before + too_many * self.stride[axis], too_many
+
+
+def apply_padded(
+    op: Callable[[Tensor, Pair], Tensor],
+    tensor: Tensor,
+    held: Box,
+    want: Box,
+    out: Box,
+    padding: OwnPadding,
+) -> Tensor:
+    """Apply a window op to the ``want`` box, and leave the padding to the op if it can do it.
+
+    A padded copy of all pixels takes as long as some convolutions.  Ops pad both sides alike, so
+    what ends on one side only is padded on both, and results too many are cut off.
+
+    Parameters
+    ----------
+    op
+        Computes a tensor and a padding (y, x) of both its sides.
+    tensor, held, want
+        As in :func:`padded`.
+    out
+        The result.
+    padding
+        What the op can do.
+    """
+    inside = want.clip(padding.grid)
+    if inside == want:
+        return op(window_of(tensor, held, want), (0, 0))
+    sides = [padding.both_sides(span, axis) for axis, span in enumerate(want.spans)]
+    if inside.is_empty or any(p > most for (p, _), most in zip(sides, padding.most, strict=True)):
+        return op(padded(tensor, held, want, padding.grid, padding.value), (0, 0))
+    (y, row), (x, column) = sides
+    made = op(window_of(tensor, held, inside), (y, x))
+    height, width = out.shape
+    return made[:, :, row : row + height, column : column + width]

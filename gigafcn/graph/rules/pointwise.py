@@ -113,6 +113,13 @@ _OVERWRITING: dict[Callable[..., Any], Callable[..., Tensor]] = {
 }
 """Ops whose in-place form gives the same values."""
 
+
+def _rectify_into(tensor: Tensor, *, out: Tensor) -> Tensor:
+    # relu.out makes its result elsewhere first and then copies it (torch 2.13).
+    result: Tensor = aten.clamp_min.out(tensor, 0, out=out)
+    return result
+
+
 _WRITING: dict[Callable[..., Any], Callable[..., Tensor]] = {
     aten.add.Tensor: aten.add.out,
     aten.elu.default: aten.elu.out,
@@ -121,7 +128,7 @@ _WRITING: dict[Callable[..., Any], Callable[..., Tensor]] = {
     aten.hardtanh.default: aten.hardtanh.out,
     aten.leaky_relu.default: aten.leaky_relu.out,
     aten.mul.Tensor: aten.mul.out,
-    aten.relu.default: aten.relu.out,
+    aten.relu.default: _rectify_into,
     aten.sigmoid.default: aten.sigmoid.out,
     aten.silu.default: aten.silu.out,
     aten.sub.Tensor: aten.sub.out,

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gigafcn.geometry import EMPTY, Box, Span
-from gigafcn.graph.rules.padding import padded
+from gigafcn.graph.rules.padding import OwnPadding, apply_padded, padded
 from gigafcn.graph.rules.registry import (
     IMAGE_AXES,
     Built,
@@ -29,7 +29,7 @@ from gigafcn.graph.rules.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 aten = torch.ops.aten
 Pair = tuple[int, int]
@@ -77,23 +77,21 @@ class Convolution:
 
     def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
         """See :class:`Rule`."""
-        want = Box.of(self.need(out.y, 0), self.need(out.x, 1))
-        tensor, native = self.window(inputs[0], boxes[0], want)
-        return functional.conv2d(
-            tensor, self.weight, self.bias, self.stride, native, self.dilation, self.groups
-        )
+        return self.convolve(self._plainly, inputs[0], boxes[0], out)
 
-    def window(self, tensor: Tensor, held: Box, want: Box) -> tuple[Tensor, Pair]:
-        """The window, with zeros left to the convolution itself where both sides have as many."""
-        native = [0, 0]
-        spans = list(want.spans)
-        for axis, size in enumerate(self.grid):
-            over = -spans[axis].start
-            if 0 < over == spans[axis].stop - size:
-                native[axis] = over
-                spans[axis] = Span(0, size)
-        window = padded(tensor, held, Box.of(*spans), self.grid)
-        return window, (native[0], native[1])
+    def convolve(
+        self, op: Callable[[Tensor, Pair], Tensor], tensor: Tensor, held: Box, out: Box
+    ) -> Tensor:
+        """Apply an op that convolves a tensor with so many zeros (y, x) on both sides."""
+        want = Box.of(self.need(out.y, 0), self.need(out.x, 1))
+        most = [d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True)]
+        zeros = OwnPadding(self.grid, self.stride, (most[0], most[1]))
+        return apply_padded(op, tensor, held, want, out, zeros)
+
+    def _plainly(self, window: Tensor, padding: Pair) -> Tensor:
+        return functional.conv2d(
+            window, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +199,12 @@ class MaxPool:
     def run(self, inputs: Sequence[Tensor], boxes: Sequence[Box], out: Box) -> Tensor:
         """See :class:`Rule`."""
         want = Box.of(self.need(out.y, 0), self.need(out.x, 1))
-        window = padded(inputs[0], boxes[0], want, self.grid, float("-inf"))
-        return functional.max_pool2d(window, self.kernel, self.stride, 0, self.dilation)
+        most = (self.kernel[0] // 2, self.kernel[1] // 2)
+        infinities = OwnPadding(self.grid, self.stride, most, float("-inf"))
+        return apply_padded(self._pooled, inputs[0], boxes[0], want, out, infinities)
+
+    def _pooled(self, window: Tensor, padding: Pair) -> Tensor:
+        return functional.max_pool2d(window, self.kernel, self.stride, padding, self.dilation)
 
 
 @dataclass(frozen=True, slots=True)
