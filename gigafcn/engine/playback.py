@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from gigafcn.engine.packed import PackedConvolution
+from gigafcn.engine.phased import PhasedConvolution
 from gigafcn.graph.rules.merge import Concatenation
 from gigafcn.graph.rules.pointwise import Cast, Pointwise, ScaleShift
 from gigafcn.graph.rules.regroup import PixelShuffle, RepeatPixels
@@ -54,6 +56,8 @@ _MOVABLE = (
     Concatenation,
     Convolution,
     MaxPool,
+    PackedConvolution,
+    PhasedConvolution,
     PixelShuffle,
     Pointwise,
     RepeatPixels,

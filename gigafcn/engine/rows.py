@@ -85,14 +85,20 @@ class CarriedPixels:
             slab.narrow(self._y, 0, kept).copy_(rows)
         self._first = keep
 
+    def end_strip(self, rows: Span) -> None:
+        """Note that these rows have been computed in every block."""
+        self._end = rows.stop if not rows.is_empty else self._end
+
+    def row_stride(self, slab: Tensor) -> int:
+        """Numbers from one row of a slab to the next."""
+        return slab.stride(self._y)
+
     def place(self, block: int, box: Box) -> Tensor:
         """View of the slab that newly computed pixels belong to."""
-        self._end = box.y1
         return self._part(block, box.y, box.x)
 
     def carry_columns(self, block: int, rows: Span) -> None:
         """Copy what this block needs of the columns to its left into its slab."""
-        self._end = rows.stop
         if block == 0:
             return
         shared = self._columns[block].intersect(self._columns[block - 1])

@@ -18,6 +18,7 @@ from gigafcn.engine.packed import PackedConvolution
 from gigafcn.engine.phased import PhasedConvolution
 from gigafcn.engine.playback import Playback, Record, playable
 from gigafcn.engine.rows import CarriedPixels
+from gigafcn.engine.tape import Origins, Tape, taped
 from gigafcn.geometry import Box
 from gigafcn.graph.rules.merge import Concatenation
 from gigafcn.graph.rules.pointwise import Pointwise, ScaleShift
@@ -84,7 +85,9 @@ class Sweep:
         self._last_reader = [max(readers, default=-1) for readers in graph.consumers]
         self._like = _computing(graph)
         self._record = record
-        self._steady = range(0) if record is None else playable(graph, plan)
+        self._steady = range(0) if observe is not None else playable(graph, plan)
+        self._plays_back = record is not None and bool(self._steady)
+        self._tapes: dict[int, Tape | None] = {}
 
     def run(self, read: Read, write: Write) -> None:
         """Compute the tile, reading each input pixel once and writing each output pixel once."""
@@ -94,6 +97,7 @@ class Sweep:
     def strips(self, read: Read, write: Write) -> Iterator[None]:
         """Compute the tile strip by strip, so that another can be computed in between."""
         self._buffers.clear()
+        self._tapes.clear()
         playback = self._playback()
         for strip in range(len(self._plan.strips)):
             if playback is not None and playback.takes(strip):
@@ -109,8 +113,38 @@ class Sweep:
 
     def _strip(self, strip: int, read: Read, write: Write) -> None:
         self._make_room(strip)
+        origins = self._origins(strip)
         for block in range(len(self._plan.blocks)):
-            self._step(strip, block, read, write)
+            asked = self._plan.new(0, strip, block)
+            image = None if asked.is_empty else read(asked)
+            made = self._block(strip, block, image, origins)
+            if made is not None:
+                write(self._plan.new(self._graph.output, strip, block), made)
+        for index, buffer in self._buffers.items():
+            buffer.end_strip(self._plan.rows[index].new[strip])
+
+    def _block(
+        self, strip: int, block: int, image: Tensor | None, origins: Origins
+    ) -> Tensor | None:
+        """The block's part of the map; None if it has none."""
+        if self._plays_back or strip not in self._steady:
+            return self._step(strip, block, image)
+        tape = self._tapes.get(block)
+        if tape is not None and tape.fits(image):
+            return tape.play(image, origins)
+        if strip > self._steady.start:
+            return self._step(strip, block, image)
+        made, self._tapes[block] = taped(
+            image, lambda: self._step(strip, block, image), self._buffers, origins
+        )
+        return made
+
+    def _origins(self, strip: int) -> Origins:
+        """Where the rows computed in a strip begin in each slab."""
+        return {
+            index: self._plan.rows[index].new[strip].start - buffer.rows[0]
+            for index, buffer in self._buffers.items()
+        }
 
     def _make_room(self, strip: int) -> None:
         for index, buffer in self._buffers.items():
@@ -118,11 +152,12 @@ class Sweep:
             if not demand.new[strip].is_empty:
                 buffer.make_room(demand.keep[strip - 1], demand.new[strip].stop)
 
-    def _step(self, strip: int, block: int, read: Read, write: Write) -> None:
+    def _step(self, strip: int, block: int, image: Tensor | None) -> Tensor | None:
+        """Compute a block op by op."""
         fresh: dict[int, _Pixels] = {}
-        asked = self._plan.new(0, strip, block)
+        made = None
         # Every node computes in the image's precision, on its device.
-        image = self._like = self._like if asked.is_empty else read(asked)
+        image = self._like = self._like if image is None else image
         for index, node in enumerate(self._graph.nodes):
             box = self._plan.new(index, strip, block)
             buffer = self._buffers.get(index)
@@ -138,17 +173,22 @@ class Sweep:
             if buffer is None and self._carried[index]:
                 # Only now is it known whether the node's values are numbers or truth values.
                 buffer = self._buffers[index] = CarriedPixels(
-                    self._plan, index, node, tensor, fixed=bool(self._steady)
+                    self._plan,
+                    index,
+                    node,
+                    tensor,
+                    fixed=self._record is not None and bool(self._steady),
                 )
                 tensor = _placed(tensor, buffer.place(block, box))
             if self._observe is not None:
                 self._observe(index, box)
             if index == self._graph.output:
-                write(box, tensor)
+                made = tensor
             fresh[index] = _Pixels(box, tensor)
             for source in node.inputs:
                 if self._last_reader[source] == index:
                     fresh.pop(source, None)
+        return made
 
     def _compute(
         self, index: int, block: int, box: Box, fresh: dict[int, _Pixels], place: Tensor | None

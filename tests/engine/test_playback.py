@@ -6,25 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gigafcn.engine.playback import LEAST_STEADY, playable
-from gigafcn.engine.sweep import Sweep
 from gigafcn.geometry import Box
 from gigafcn.plan.sweep_plan import plan_sweep
-from tests.nets import NETS, randomised
-from tests.sweeping import placed, traced
+from tests.engine.steady_nets import (
+    BLOCK,
+    PERIOD,
+    PLAYABLE,
+    STRIP,
+    graph_of,
+    image,
+    op_by_op,
+    plan_of,
+    swept,
+)
+from tests.nets import NETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gigafcn.engine.playback import Made, Record
-    from gigafcn.graph.model_graph import ModelGraph
-    from gigafcn.plan.sweep_plan import SweepPlan
-
-SIZE = (640, 96)
-STRIP, BLOCK, PERIOD = 32, 32, 32
+    from gigafcn.engine.playback import Made
 
 
 class Tape(TorchDispatchMode):
@@ -67,51 +71,6 @@ class Recorder:
         return play
 
 
-def swept(graph: ModelGraph, image: Tensor, record: Record | None = None) -> Tensor:
-    """The map of the whole image."""
-    plan = plan_of(graph)
-    blocks: list[tuple[Box, Tensor]] = []
-    with torch.inference_mode():
-        Sweep(graph, plan, record=record).run(
-            lambda box: image[:, :, box.y0 : box.y1, box.x0 : box.x1],
-            lambda box, tensor: blocks.append((box, tensor.clone())),
-        )
-    found = torch.full((1, blocks[0][1].shape[1], *graph.result.grid), torch.nan)
-    for box, tensor in blocks:
-        found[:, :, box.y0 : box.y1, box.x0 : box.x1] = tensor
-    return found
-
-
-def plan_of(graph: ModelGraph) -> SweepPlan:
-    return plan_sweep(
-        graph.nodes, graph.output, Box.whole(graph.result.grid),
-        strip=STRIP, block=BLOCK, period=(PERIOD, PERIOD),
-    )  # fmt: skip
-
-
-def graph_of(net: nn.Module) -> ModelGraph:
-    return placed(traced(randomised(net), SIZE), torch.float32, pack=False)
-
-
-def image() -> Tensor:
-    return torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def names_of_playable() -> list[str]:
-    found = []
-    for name, make in NETS.items():
-        try:
-            graph = graph_of(make())
-        except (AssertionError, RuntimeError, ValueError):  # other channels or sizes, or not local
-            continue
-        if playable(graph, plan_of(graph)):
-            found.append(name)
-    return found
-
-
-PLAYABLE = names_of_playable()
-
-
 def test_the_usual_nets_are_played_back() -> None:
     assert {"unet_r18", "monai_unet", "monai_basic_unet"} <= set(PLAYABLE)
 
@@ -119,7 +78,7 @@ def test_the_usual_nets_are_played_back() -> None:
 @pytest.mark.parametrize("name", PLAYABLE)
 def test_the_map_is_that_of_strips_computed_one_by_one(name: str) -> None:
     graph, recorder = graph_of(NETS[name]()), Recorder()
-    assert torch.equal(swept(graph, image(), recorder), swept(graph, image()))
+    assert torch.equal(swept(graph, image(), recorder), op_by_op(graph, image()))
     assert recorder.plays == len(playable(graph, plan_of(graph))) >= LEAST_STEADY
 
 
@@ -151,7 +110,7 @@ def test_what_differs_from_the_strip_computed_as_ever_is_not_played_again() -> N
         return play
 
     graph = graph_of(NETS["monai_unet"]())
-    assert torch.equal(swept(graph, image(), wrong), swept(graph, image()))
+    assert torch.equal(swept(graph, image(), wrong), op_by_op(graph, image()))
     assert len(plays) == 1
 
 
@@ -168,7 +127,7 @@ def test_carried_rows_that_differ_are_found_too() -> None:
         return play
 
     graph = graph_of(NETS["monai_unet"]())
-    assert torch.equal(swept(graph, image(), forgetting), swept(graph, image()))
+    assert torch.equal(swept(graph, image(), forgetting), op_by_op(graph, image()))
     assert len(plays) == 1
 
 
@@ -178,4 +137,4 @@ def test_what_cannot_be_recorded_is_computed_as_ever() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     graph = graph_of(NETS["monai_unet"]())
-    assert torch.equal(swept(graph, image(), refusing), swept(graph, image()))
+    assert torch.equal(swept(graph, image(), refusing), op_by_op(graph, image()))
