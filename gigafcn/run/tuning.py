@@ -44,7 +44,7 @@ WORTH_A_TRIAL_PX = 32_000_000
 WORTH_TRIALS = 100
 """Times a trial that a run must be expected to take for others to be tried too."""
 
-CANDIDATES = ((256, 512), (128, 1024), (256, 2048), (512, 2048))
+CANDIDATES = ((256, 512), (128, 1024), (256, 1024), (512, 2048))
 """Heights of strips and widths of blocks in input px that are tried beside the usual ones."""
 
 CPU_LANES, GPU_LANES = (1,), (2, 4)

@@ -77,11 +77,13 @@ def test_less_memory_gives_narrower_tiles_that_keep_to_it(demand: Demand) -> Non
     assert widths[-1] < widths[0]
 
 
-def test_a_strip_becomes_lower_before_tiles_become_narrower(demand: Demand) -> None:
+def test_blocks_and_strips_become_smaller_before_tiles_become_narrower(demand: Demand) -> None:
     free = choose_layout(demand, tile=None, strip=None, budget=PLENTY, workers=1)
     less = choose_layout(demand, tile=None, strip=None, budget=free.memory - 1, workers=1)
-    assert less.strip < free.strip
-    assert less.tile == free.tile
+    least = choose_layout(demand, tile=None, strip=None, budget=less.memory - 1, workers=1)
+    assert (less.strip, less.block) == (free.strip, free.block // 2)
+    assert (least.strip, least.block) == (less.strip // 2, less.block)
+    assert free.tile == less.tile == least.tile
 
 
 @pytest.mark.parametrize("gib", [2, 4, 64])
@@ -116,7 +118,7 @@ def test_a_tile_asked_for_is_kept_or_refused(demand: Demand) -> None:
     layout = choose_layout(demand, tile=(1000, 3000), strip=64, budget=PLENTY, workers=1)
     assert (layout.tile, layout.strip) == ((1024, 3072), 64)
     with pytest.raises(UsageError, match=r"tiles of 1024 x 3072 px \(y, x\) take .* smaller"):
-        choose_layout(demand, tile=(1000, 3000), strip=64, budget=layout.memory - 1, workers=1)
+        choose_layout(demand, tile=(1000, 3000), strip=64, budget=layout.memory // 2, workers=1)
 
 
 @pytest.mark.parametrize("tile", [None, 512, (2000, 700)])
