@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from gigafcn.graph.model_graph import ModelGraph
 
 RESULTS = Path(__file__).resolve().parent / "results" / "steps.json"
-SIZE = 2048
-CASES = ((256, 1024, 2048), (64, 512, 2048), (32, 32, 256))
-"""Height of strips, width of blocks, side of the tile."""
+SIZE = 4096
+CASES = ((256, 1024, (4096, 2048)), (64, 512, (2048, 1024)), (32, 32, (1024, 128)))
+"""Height of strips, width of blocks, and the tile (y, x): strips enough to be played from tape."""
 
 ROUNDS = 3
 
@@ -70,8 +70,8 @@ def rows_of(name: str, image: Path) -> list[dict[str, Any]]:
     request.slide.close()
     pixels = torch.rand(1, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
     rows = []
-    for strip, block, side in CASES:
-        tile, period = Box(0, 0, side, side), request.plan.period
+    for strip, block, shape in CASES:
+        tile, period = Box.whole(shape), request.plan.period
         plan = plan_sweep(graph.nodes, graph.output, tile, strip=strip, block=block, period=period)
         blocks = len(plan.strips) * len(plan.blocks)
         row: dict[str, Any] = {"model": name, "nodes": len(graph.nodes)}
