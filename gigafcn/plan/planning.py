@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gigafcn.graph.model_graph import ModelGraph
 
-CPU_INPUT_PX = ((256, 2048), (256, 1024), (128, 1024))
+CPU_INPUT_PX = ((256, 2048), (256, 1024), (192, 1024), (128, 1024))
 """Height of a strip, unless the user chose one, and width of a block in input px: the first that
 the memory holds is taken.  What a block costs beside its arithmetic counts in small nets: half as
 wide, an eighth more time goes; of 128 rows the deep layers compute 4 at a time, a fifth more."""

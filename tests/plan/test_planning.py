@@ -82,7 +82,7 @@ def test_blocks_and_strips_become_smaller_before_tiles_become_narrower(demand: D
     less = choose_layout(demand, tile=None, strip=None, budget=free.memory - 1, workers=1)
     least = choose_layout(demand, tile=None, strip=None, budget=less.memory - 1, workers=1)
     assert (less.strip, less.block) == (free.strip, free.block // 2)
-    assert (least.strip, least.block) == (less.strip // 2, less.block)
+    assert (least.strip, least.block) == (less.strip * 3 // 4, less.block)
     assert free.tile == less.tile == least.tile
 
 
