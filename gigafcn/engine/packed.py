@@ -95,11 +95,11 @@ def packed_weights(
     """Lay the weights (c_out, c_in / groups, k_y, k_x) of a convolution out."""
     taps = weight.shape[3]
     plain = (groups, stride[1], dilation[1]) == (1, 1, 1) and weight.dtype == torch.float32
-    # Of one channel, oneDNN gets a result that is one px wide wrong with a stride along x alone,
-    # if the window is wider than the kernel (torch 2.13, AVX-512).
-    plain = plain and weight.shape[1] > 1
     count = _neighbours(weight.shape[0], taps, vector_lanes()) if plain else 1
-    shape = [1, weight.shape[1] * groups, TYPICAL_PX, TYPICAL_PX]
+    count = 1 if misread(weight, (stride[0], count), groups) else count
+    # A dilated kernel may be wider than a typical window.
+    reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    shape = [1, weight.shape[1] * groups, *(max(TYPICAL_PX, 2 * r) for r in reach)]
     packed = torch.ops.mkldnn._reorder_convolution_weight(
         _side_by_side(weight, count),
         (0, 0),
@@ -110,6 +110,15 @@ def packed_weights(
     )
     bias = bias if bias is None or count == 1 else bias.repeat(count)
     return PackedWeights(packed, bias, taps, stride, dilation, groups, count)
+
+
+def misread(weight: Tensor, stride: Pair, groups: int) -> bool:
+    """Whether oneDNN may get results wrong with weights laid out.
+
+    It does for one channel, a stride along x alone and a result that is one px wide (torch 2.13,
+    AVX-512).
+    """
+    return weight.shape[1] * groups == 1 and stride[0] == 1 and stride[1] > 1
 
 
 def vector_lanes() -> int:
@@ -175,5 +184,7 @@ def _packed(node: Node) -> Node:
         return node
     if isinstance(rule, TransposedConvolution):
         return replace(node, rule=phased(rule) or rule)
+    if misread(weight, rule.stride, rule.groups):
+        return node
     weights = packed_weights(weight, rule.bias, rule.stride, rule.dilation, rule.groups)
     return replace(node, rule=PackedConvolution(rule, weights))

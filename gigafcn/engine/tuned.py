@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gigafcn.engine.packed import PackedWeights, packed_weights
+from gigafcn.engine.packed import PackedWeights, misread, packed_weights
 from gigafcn.engine.phased import TYPICAL_PX
 from gigafcn.engine.precision import as_asked
 
@@ -199,6 +199,8 @@ def _packed(
     """The layer's forward with packed weights; None where oneDNN has none such."""
     rest: tuple[Any, ...] = (layer.stride, layer.dilation, layer.groups)
     if isinstance(layer, nn.Conv2d):
+        if misread(weight, rest[0], layer.groups):
+            return None
         weights = packed_weights(weight, bias, *rest)
         return partial(_convolved, weights, layer.padding)
     if layer.groups != 1:

@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 
 def modules() -> list[nn.Module]:
-    """Convolutions of all kinds: strided, dilated, grouped, depthwise, wide, one pixel."""
+    """Convolutions of all kinds: strided, dilated, grouped, depthwise, one pixel, wide, gaping."""
     return [
         nn.Conv2d(4, 8, 3, 2, 1),
         nn.Conv2d(4, 8, (2, 5), (3, 1), (0, 4), (2, 1), bias=False),
@@ -35,10 +35,11 @@ def modules() -> list[nn.Module]:
         nn.Conv2d(4, 4, 3, padding=1, groups=4),
         nn.Conv2d(4, 1, 1),
         nn.Conv2d(4, 70, 7, padding=3),
+        nn.Conv2d(4, 8, 3, padding=36, dilation=36),
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_a_packed_convolution_says_the_same_up_to_rounding(number: int) -> None:
     size = (31, 26)
     graph = to_device(traced(randomised(modules()[number]), size, 4), CPU, torch.float32)
@@ -99,6 +100,22 @@ def test_neighbours_computed_together_are_what_each_is_alone(
         assert (found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
 
 
+def test_a_stride_along_x_of_one_channel_is_right_where_the_result_is_one_px_wide() -> None:
+    net = randomised(nn.Conv2d(1, 8, 3, (1, 2)))
+    graph = to_device(traced(net, (9, 4), 1), CPU, torch.float32)
+    plain, packed = graph.result.rule, pack_convolutions(graph).result.rule
+    assert isinstance(plain, Convolution)
+    assert packed is not None
+    image = torch.randn(1, 1, *graph.size).contiguous(memory_format=torch.channels_last)
+    out = Box.whole(graph.result.grid)
+    assert out.x.size == 1
+    with torch.inference_mode():
+        expected = plain.run([image], [Box.whole(graph.size)], out)
+        found = packed.run([image], [Box.whole(graph.size)], out)
+    # float32 sums of at most 9 products, added in another order.
+    assert (found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+
+
 def test_neighbours_in_a_batch_stay_in_their_own_image() -> None:
     weight, bias = torch.randn(3, 5, 3, 3), torch.randn(3)
     found = packed_weights(weight, bias, (1, 1), (1, 1), 1).convolve(
@@ -112,7 +129,7 @@ def test_neighbours_in_a_batch_stay_in_their_own_image() -> None:
 @pytest.mark.skipif(
     torch.bfloat16 not in packable(), reason="this processor has no convolutions in bf16"
 )
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_in_bf16_a_packed_convolution_says_the_same_up_to_rounding(number: int) -> None:
     size = (31, 26)
     graph = to_device(traced(randomised(modules()[number]), size, 4), CPU, torch.bfloat16)
