@@ -127,7 +127,7 @@ def _lanes(demand: Demand, tile: Pair, block: int) -> int:
 
 def lane_px(demand: Demand, block: int) -> int:
     """Width in map px from which a column may be computed beside others."""
-    return max(block // 2, LANE_MARGINS * margins(demand)[1])
+    return max(1, block // 2, LANE_MARGINS * margins(demand)[1])
 
 
 def decoded_bytes(per_column: int, columns: int) -> int:

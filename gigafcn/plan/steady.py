@@ -28,8 +28,13 @@ def steady_strips(nodes: Sequence[PlannedNode], rows: Sequence[NodeDemand]) -> r
         Demand of every node along y.
     """
     best = start = range(0)
+    carried = [demand.carries for demand in rows]
     for strip in range(2, len(rows[0].new)):
-        alike = all(_alike(nodes, rows, index, strip) for index in range(len(nodes)))
+        alike = all(
+            _computes_alike(nodes, rows, index, strip)
+            and (not carries or _keeps_alike(rows[index], strip))
+            for index, carries in enumerate(carried)
+        )
         start = range(start.start if start else strip, strip + 1) if alike else range(0)
         best = max(best, start, key=len)
     return best
@@ -40,16 +45,20 @@ def shift(demand: NodeDemand, strip: int, since: int) -> int:
     return demand.new[strip].start - demand.new[since].start
 
 
-def _alike(
+def _keeps_alike(demand: NodeDemand, strip: int) -> bool:
+    """Whether what a node keeps moves on by what it computes."""
+    begin, middle, end = demand.keep[strip - 2 : strip + 1]
+    moved = shift(demand, strip, strip - 1)
+    return (end - middle, middle - begin) == (moved, moved)
+
+
+def _computes_alike(
     nodes: Sequence[PlannedNode], rows: Sequence[NodeDemand], index: int, strip: int
 ) -> bool:
-    """Whether a node does in a strip what it did in the one before."""
+    """Whether a node computes in a strip what it did in the one before."""
     node, demand = nodes[index], rows[index]
-    now, before, moved = demand.new[strip], demand.new[strip - 1], shift(demand, strip, strip - 1)
+    now, before = demand.new[strip], demand.new[strip - 1]
     if now.is_empty or now.size != before.size:
-        return False
-    begin, middle, end = demand.keep[strip - 2 : strip + 1]
-    if demand.carries and (end - middle, middle - begin) != (moved, moved):
         return False
     if node.rule is None:
         return True

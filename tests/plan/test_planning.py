@@ -59,6 +59,17 @@ def demand_of(size: tuple[int, int], net: nn.Module | None = None) -> Demand:
     )
 
 
+def test_blocks_of_one_px_without_a_halo_have_a_plan() -> None:
+    # Each px of the map is made of a square of its own.
+    graph = trace(nn.Conv2d(3, 3, 512, stride=512).eval(), 3, (4096, 4096)).graph
+    assert graph is not None
+    whole = demand_of((4096, 4096))
+    demand = replace(
+        whole, graph=graph, box=Box(0, 0, 8, 8), period=(1, 1), stride=(Fraction(512),) * 2, lanes=2
+    )
+    assert projected_bytes(demand, (8, 8), shard=8, strip=1, block=1) > 0
+
+
 def test_with_plenty_of_memory_nothing_is_computed_twice(demand: Demand) -> None:
     layout = choose_layout(demand, tile=None, strip=None, budget=PLENTY, workers=1)
     assert layout.tile[1] >= SIZE[1]

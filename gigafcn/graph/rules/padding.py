@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Pair = tuple[int, int]
 
+MOST_WASTED = 0.25
+"""Part of a window that an op may pad in vain, because it pads both sides alike."""
+
 
 def overhang(want: Span, size: int) -> tuple[int, int]:
     """How many positions of ``want`` lie before 0 and from ``size`` on."""
@@ -48,7 +51,8 @@ def padded(
     if inside == want:
         return window_of(tensor, held, want)
     if inside.is_empty:
-        return tensor.new_full((*tensor.shape[:2], *want.shape), value)
+        # Of a tensor without pixels: what is carried is no argument unless it is read.
+        return tensor[:, :, :0, :0].new_full((*tensor.shape[:2], *want.shape), value)
     top, bottom = overhang(want.y, grid[0])
     left, right = overhang(want.x, grid[1])
     core = window_of(tensor, held, inside)
@@ -74,6 +78,12 @@ class OwnPadding:
         too_many = -(-max(0, after - before) // self.stride[axis])
         return before + too_many * self.stride[axis], too_many
 
+    def pays(self, want: Span, axis: int) -> bool:
+        """Whether the op can, and computes little that is then cut off."""
+        sides, _ = self.both_sides(want, axis)
+        wasted = 2 * sides - sum(overhang(want, self.grid[axis]))
+        return sides <= self.most[axis] and wasted <= MOST_WASTED * want.size
+
 
 def apply_padded(
     op: Callable[[Tensor, Pair], Tensor],
@@ -83,7 +93,7 @@ def apply_padded(
     out: Box,
     padding: OwnPadding,
 ) -> Tensor:
-    """Apply a window op to the ``want`` box, and leave the padding to the op if it can do it.
+    """Apply a window op to the ``want`` box, and leave the padding to the op where that pays.
 
     A padded copy of all pixels takes as long as some convolutions.  Ops pad both sides alike, so
     what ends on one side only is padded on both, and results too many are cut off.
@@ -102,10 +112,9 @@ def apply_padded(
     inside = want.clip(padding.grid)
     if inside == want:
         return op(window_of(tensor, held, want), (0, 0))
-    sides = [padding.both_sides(span, axis) for axis, span in enumerate(want.spans)]
-    if inside.is_empty or any(p > most for (p, _), most in zip(sides, padding.most, strict=True)):
+    if inside.is_empty or not all(padding.pays(s, axis) for axis, s in enumerate(want.spans)):
         return op(padded(tensor, held, want, padding.grid, padding.value), (0, 0))
-    (y, row), (x, column) = sides
+    (y, row), (x, column) = (padding.both_sides(s, axis) for axis, s in enumerate(want.spans))
     made = op(window_of(tensor, held, inside), (y, x))
     height, width = out.shape
     return made[:, :, row : row + height, column : column + width]
