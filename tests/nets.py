@@ -240,6 +240,36 @@ class RegroupedNet(nn.Module):
         return functional.pixel_shuffle(self.last(x), 2)
 
 
+class MaskedNet(nn.Module):
+    """Truth values that are read as numbers and, beside what was made of those, as themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = self.first(x) > 0
+        y = self.second(mask.float())
+        return torch.where(mask, y, -y)
+
+
+class GappedNet(nn.Module):
+    """A transposed convolution that leaves out every other px, beside a path that waits long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, 2, 1)
+        self.deeper = nn.Conv2d(4, 4, 5, padding=40, dilation=20)
+        self.up = nn.ConvTranspose2d(4, 4, 1, 2, output_padding=1)
+        self.other = nn.ConvTranspose2d(4, 4, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        result: Tensor = self.up(x) * self.other(self.deeper(x))
+        return result
+
+
 def monai_basic_unet() -> nn.Module:
     """MONAI BasicUNet with batch norm; pads to its skips by replication."""
     features = (8, 8, 12, 16, 24, 8)
@@ -264,6 +294,8 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "border": BorderNet,
     "pixelwise": PixelwiseNet,
     "regrouped": RegroupedNet,
+    "masked": MaskedNet,
+    "gapped": GappedNet,
     "unpooled": UnpooledNet,
     "located": LocatedNet,
     "resampled": ResampledNet,

@@ -117,9 +117,12 @@ class Sweep:
         for block in range(len(self._plan.blocks)):
             asked = self._plan.new(0, strip, block)
             image = None if asked.is_empty else read(asked)
+            # Every node computes in the image's precision, on its device.
+            self._like = self._like if image is None else image.new_empty(0)
             made = self._block(strip, block, image, origins)
             if made is not None:
                 write(self._plan.new(self._graph.output, strip, block), made)
+            del image, made  # before the next block is computed
         for index, buffer in self._buffers.items():
             buffer.end_strip(self._plan.rows[index].new[strip])
 
@@ -156,8 +159,6 @@ class Sweep:
         """Compute a block op by op."""
         fresh: dict[int, _Pixels] = {}
         made = None
-        # Every node computes in the image's precision, on its device.
-        image = self._like = self._like if image is None else image
         for index, node in enumerate(self._graph.nodes):
             box = self._plan.new(index, strip, block)
             buffer = self._buffers.get(index)
@@ -167,6 +168,7 @@ class Sweep:
                 continue
             place = None if buffer is None else buffer.place(block, box)
             if node.rule is None:
+                assert image is not None
                 tensor = _placed(image, place)
             else:
                 tensor = self._compute(index, block, box, fresh, place)

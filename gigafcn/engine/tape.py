@@ -11,6 +11,7 @@ they are made anew.  What a call makes is freed after the last call that reads i
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gigafcn.engine.rows import CarriedPixels
 
-aten = torch.ops.aten
-
 Origins = dict[int, int]
 """By node, the slab's row at which those computed in a strip begin."""
+
+_TAPING = threading.Lock()
+"""What notes ops sets a state of torch's that columns computed side by side share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,33 @@ class _Call:
     made_before: tuple[tuple[_Slot, int], ...]
     """Arguments that are results, and their numbers."""
 
-    makes: int | None
-    """Number of the result, or of the first of several; None if the op only writes."""
+    makes: slice | int | None
+    """Number of the result, or numbers of several; None if the op only writes."""
 
-    results: int
     spent: tuple[int, ...] = ()
     """Results that no later call reads."""
+
+    def uses(self) -> Iterator[int]:
+        """Numbers of what it reads and makes."""
+        yield from (number for _, number in self.made_before)
+        if isinstance(self.makes, slice):
+            yield from range(self.makes.start, self.makes.stop)
+        elif self.makes is not None:
+            yield self.makes
+
+    def call(self, made: list[Any]) -> None:
+        """Call the op, of what was made, and put what it makes there."""
+        for slot, number in self.made_before:
+            slot.held[slot.key] = made[number]
+        # No name holds a result, which would outlive the last call that reads it.
+        if self.makes is None:
+            self.op(*self.arguments, **self.options)
+        else:
+            made[self.makes] = self.op(*self.arguments, **self.options)
+        for slot, _ in self.made_before:
+            slot.held[slot.key] = None
+        for number in self.spent:
+            made[number] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +101,12 @@ class Tape:
         self._image = None if image is None else (image.shape, image.stride())
         self._taped = self._now = dict(origins)
         self._count = recorder.count
-        read_last = {n: i for i, call in enumerate(self._calls) for _, n in call.made_before}
+        last: dict[int, int] = {}
         for index, call in enumerate(self._calls):
-            new = range(call.makes, call.makes + call.results) if call.makes is not None else ()
-            unread = [number for number in new if number not in read_last]
-            read = {number for _, number in call.made_before if read_last[number] == index}
-            call.spent = (*unread, *read)
+            last |= dict.fromkeys(call.uses(), index)
+        for number, index in last.items():
+            if number != self._count - 1:
+                self._calls[index].spent += (number,)
 
     def fits(self, image: Tensor | None) -> bool:
         """Whether an image lies in memory as the taped one did."""
@@ -93,20 +116,10 @@ class Tape:
         """Make the calls for another strip's image, and return the last one's result."""
         if origins != self._now:
             self._look_again(origins)
-        made: list[Tensor | None] = [None] * self._count
-        made[0] = image
-        result = None
+        made: list[Any] = [image] + [None] * (self._count - 1)
         for call in self._calls:
-            for slot, number in call.made_before:
-                slot.held[slot.key] = made[number]
-            result = call.op(*call.arguments, **call.options)
-            if call.makes is not None:
-                several = call.results > 1
-                made[call.makes : call.makes + call.results] = result if several else (result,)
-            for slot, _ in call.made_before:
-                slot.held[slot.key] = None
-            for number in call.spent:
-                made[number] = None
+            call.call(made)
+        result = made[-1]
         assert isinstance(result, Tensor)
         return result
 
@@ -143,12 +156,12 @@ def taped(
     The block's part of the map, and the tape; None if what was called cannot be called again.
     """
     recorder = _Recorder(image, carried)
-    with recorder:
+    with _TAPING, recorder:
         result = compute()
-    if result is None or not recorder.whole:
-        return result, None
+    if result is None:
+        return None, None
     recorder.end(result)
-    return result, Tape(recorder, image, origins)
+    return result, Tape(recorder, image, origins) if recorder.whole else None
 
 
 class _Recorder(TorchDispatchMode):
@@ -163,10 +176,11 @@ class _Recorder(TorchDispatchMode):
         self.whole = True
         """Whether everything that was called can be called again."""
         self._numbers = WeakTensorKeyDictionary()
+        self._made: set[int] = set()
+        """Addresses of memory that the image is in, and that calls have made."""
         if image is not None:
             self._numbers[image] = 0
-        self._made: set[int] = set()
-        """Addresses of memory that calls have made."""
+            self._made.add(_address(image))
         self._slabs = {
             _address(slab): (node, pixels.row_stride(slab))
             for node, pixels in carried.items()
@@ -178,36 +192,56 @@ class _Recorder(TorchDispatchMode):
         """Call an op, and note that."""
         options = kwargs or {}
         result = func(*args, **options)
-        if func is aten._local_scalar_dense.default:
-            self.whole = False  # what follows may depend on a number
-        if not func.is_view or args[0] in self._numbers:
+        if not self._is_known(func, args, result):
             self._note(func, args, options, result)
         return result
 
+    def _is_known(self, func: Any, args: Any, result: Any) -> bool:
+        """Whether a result is a view of what is the same, or in the same slab, at every strip.
+
+        Some ops that may give a view, such as a cast, give a copy as the case may be.
+        """
+        if not func.is_view or args[0] in self._numbers:
+            return False
+        views = result if isinstance(result, tuple | list) else (result,)
+        return all(_address(view) == _address(args[0]) for view in views)
+
     def end(self, result: Tensor) -> None:
         """Let the last call return the block's result."""
-        self._note(_itself, (result,), {}, result)
+        arguments = [result]
+        made_before = self._taken([*_slots(arguments, [0])])
+        self.calls.append(_Call(_itself, arguments, {}, made_before, self.count))
+        self.count += 1
 
     def _note(self, op: Any, args: Any, options: Any, result: Any) -> None:
+        results = result if isinstance(result, tuple | list) else (result,)
+        if not all(isinstance(tensor, Tensor) for tensor in results):
+            self.whole = False  # what follows may depend on a number
+            return
         arguments, named = _copied(args), {name: _copied(a) for name, a in options.items()}
         slots = [*_slots(arguments, range(len(arguments))), *_slots(named, named)]
-        tensors = [slot.held[slot.key] for slot in slots]
+        given = {id(slot.held[slot.key]) for slot in slots}
+        written = sum(id(tensor) in given for tensor in results)
+        self.whole = self.whole and written in (0, len(results))
+        makes = slice(self.count, self.count + len(results)) if results is result else self.count
+        made_before = self._taken(slots)
+        self.calls.append(_Call(op, arguments, named, made_before, None if written else makes))
+        for tensor in () if written else results:
+            self._numbers[tensor] = self.count
+            self._made.add(_address(tensor))
+            self.count += 1
+
+    def _taken(self, slots: Sequence[_Slot]) -> tuple[tuple[_Slot, int], ...]:
+        """Which arguments are results, taken away from where they are; others are noted."""
         made_before = []
-        for slot, tensor in zip(slots, tensors, strict=True):
+        for slot in slots:
+            tensor = slot.held[slot.key]
             if tensor in self._numbers:
                 made_before.append((slot, self._numbers[tensor]))
                 slot.held[slot.key] = None
             elif _address(tensor):
                 self._constant(slot, tensor)
-        given = {id(tensor) for tensor in tensors}
-        results = result if isinstance(result, tuple | list) else (result,)
-        new = [r for r in results if isinstance(r, Tensor) and id(r) not in given]
-        makes = self.count if new else None
-        for tensor in new:
-            self._numbers[tensor] = self.count
-            self._made.add(_address(tensor))
-            self.count += 1
-        self.calls.append(_Call(op, arguments, named, tuple(made_before), makes, len(new)))
+        return tuple(made_before)
 
     def _constant(self, slot: _Slot, tensor: Tensor) -> None:
         """Note an argument that is the same, or in the same slab, at every strip."""

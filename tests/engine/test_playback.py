@@ -47,9 +47,8 @@ class Tape(TorchDispatchMode):
         """Run the ops again, from the same memory to the same memory."""
         for func, args, kwargs, result in self._ops:
             again = func(*args, **kwargs)
-            if func.is_view or not isinstance(result, Tensor):
-                continue
-            if again.data_ptr() != result.data_ptr():
+            # A cast is called a view too, but may give a copy.
+            if isinstance(result, Tensor) and again.data_ptr() != result.data_ptr():
                 result.copy_(again)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -16,6 +17,9 @@ from gigafcn.engine.tape import Tape, taped
 from gigafcn.geometry import Box, Span
 from tests.engine.steady_nets import PLAYABLE, graph_of, image, op_by_op, plan_of, swept
 from tests.nets import NETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Alive(TorchDispatchMode):
@@ -29,7 +33,8 @@ class Alive(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.most = max(self.most, len(self._results))
         result = func(*args, **(kwargs or {}))
-        self._results[result] = None
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            self._results[tensor] = None
         return result
 
 
@@ -113,11 +118,49 @@ def test_what_no_later_call_reads_is_freed() -> None:
     assert tape.play(start, {}).equal(made)
 
 
-def test_what_depends_on_a_number_is_not_taped() -> None:
+@pytest.mark.parametrize("ask", [bool, Tensor.item, torch.is_nonzero])
+def test_what_depends_on_a_number_is_not_taped(ask: Callable[[Tensor], Any]) -> None:
     def compute() -> Tensor:
-        return start + 1 if start.sum() > 0 else start - 1
+        return start + 1 if ask(start.sum() > 0) else start - 1
 
     start = torch.ones(1, 1, 4, 4)
-    made, tape = taped(start, compute, {}, {})
+    with torch.inference_mode():
+        made, tape = taped(start, compute, {}, {})
     assert made is not None
     assert tape is None
+
+
+def test_a_list_of_one_result_is_played() -> None:
+    def compute() -> Tensor:
+        (only,) = torch.split(start + 1, 4, dim=2)
+        return only * 2
+
+    start, other = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    with torch.inference_mode():
+        _, tape = taped(start, compute, {}, {})
+        assert tape is not None
+        assert tape.play(other, {}).eq(2).all()
+
+
+def test_of_several_results_those_that_none_reads_are_freed() -> None:
+    def compute() -> Tensor:
+        deepest = functional.max_pool2d(start, 2, return_indices=True)[0]
+        return deepest + 1
+
+    start = torch.ones(1, 1, 4, 4)
+    with torch.inference_mode():
+        _, tape = taped(start, compute, {}, {})
+        assert tape is not None
+        with Alive() as alive:
+            again = tape.play(start, {})
+    assert again.eq(2).all()
+    assert alive.most == 1
+
+
+def test_a_cast_of_what_is_carried_is_made_at_every_strip() -> None:
+    carried = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    with torch.inference_mode():
+        _, tape = taped(None, lambda: carried.float() + 1, {}, {})
+        assert tape is not None
+        carried.zero_()
+        assert tape.play(None, {}).eq(1).all()

@@ -134,13 +134,13 @@ class TransposedConvolution:
         """See :class:`Rule`."""
         source = Box.of(self.need(out.y, 0), self.need(out.x, 1)).clip(self.grid)
         if source.is_empty:
-            return self._unreached(inputs[0], out)
+            return self._unreached(len(inputs[0]), out)
         window = window_of(inputs[0], boxes[0], source)
         reached = Box.of(self._reached(source.y, 0), self._reached(source.x, 1))
         inside = reached.intersect(out)
         if inside == out:
             return self._transposed(window, reached, out)
-        result = self._unreached(inputs[0], out)
+        result = self._unreached(len(inputs[0]), out)
         if not inside.is_empty:
             rows, columns = inside.relative_to(out)
             result[:, :, rows, columns] = self._transposed(window, reached, inside)
@@ -168,9 +168,9 @@ class TransposedConvolution:
         rows, columns = out.relative_to(origin)
         return result[:, :, rows, columns]
 
-    def _unreached(self, like: Tensor, out: Box) -> Tensor:
+    def _unreached(self, batch: int, out: Box) -> Tensor:
         channels = self.weight.shape[1] * self.groups
-        result = like.new_zeros((like.shape[0], channels, *out.shape))
+        result = self.weight.new_zeros((batch, channels, *out.shape))
         if self.bias is not None:
             result += self.bias.view(1, -1, 1, 1)
         return result
