@@ -114,6 +114,11 @@ def try_part(
     )
 
 
+def part_px(request: Request) -> int:
+    """Input px of the part that is tried."""
+    return request.graph.need_box(_plan_of_part(request.plan, None).box).area
+
+
 def spare_processors(plan: RunPlan, workers: int) -> int:
     """Processors that computing leaves free."""
     return available_cpus() - plan.threads * workers

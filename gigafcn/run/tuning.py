@@ -1,6 +1,6 @@
 """Which strips, blocks, columns side by side and tiles are fastest for this model on this machine?
 
-The usual strips and blocks are tried, and if the run will take a while, others too, and more or
+If the run will take a while, the usual strips and blocks are tried and others too, and more or
 fewer columns at a time: a GPU that one sweep does not fill has several in flight.  The usual ones
 stay unless others are clearly faster.  What a tile takes to start, by the same trials, decides
 between many tiles that compute little twice and few that compute more.
@@ -14,9 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import time
 from dataclasses import replace
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -27,7 +25,7 @@ from gigafcn.errors import GigafcnError, UsageError
 from gigafcn.plan.planning import GPU_INPUT_PX, Measured, choose_layout, steps_of, tile_time
 from gigafcn.plan.projection import Demand, lane_px, margins
 from gigafcn.run import choices
-from gigafcn.run.trial import spare_processors, try_part
+from gigafcn.run.trial import part_px, spare_processors, try_part
 from gigafcn.schedule.job import placed_graph
 
 if TYPE_CHECKING:
@@ -38,11 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WORTH_A_TRIAL_PX = 32_000_000
-"""Input px from which on the usual sizes are tried."""
-
 WORTH_TRIALS = 100
-"""Times a trial that a run must be expected to take for others to be tried too."""
+"""Times the px of a trial that a run must have to be worth half a dozen of them."""
 
 CANDIDATES = ((256, 512), (128, 1024), (256, 1024), (512, 2048))
 """Heights of strips and widths of blocks in input px that are tried beside the usual ones."""
@@ -66,19 +61,6 @@ class _Choice(NamedTuple):
     """See :class:`gigafcn.plan.planning.Measured`."""
 
 
-class _Kept(NamedTuple):
-    """What is known of a model on this machine."""
-
-    usual: float
-    """Seconds per input px with the usual sizes."""
-
-    trial: float
-    """Seconds that it took to find that out."""
-
-    choice: _Choice | None
-    """The fastest; None while no run was worth more trials."""
-
-
 def tuned(request: Request) -> Request:
     """The request with what is fastest; as it is if nothing is to gain.
 
@@ -88,7 +70,7 @@ def tuned(request: Request) -> Request:
     demand, plan = request.demand, request.plan
     if not isinstance(demand, Demand) or request.options.strip is not None:
         return request
-    if request.graph.need_box(plan.box).area < WORTH_A_TRIAL_PX:
+    if not _is_worth_trials(request):
         return request
     key = cache_key(
         graph_fingerprint(request.graph),
@@ -98,44 +80,30 @@ def tuned(request: Request) -> Request:
         torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else plan.device,
         (plan.precision, plan.threads, plan.period, plan.strip, plan.block),
     )
-    kept = _kept(key)
-    if kept is None or (kept.choice is None and _is_worth_trials(request, kept)):
-        try:
-            kept = _found(request, demand)
-        except GigafcnError as error:
-            log.debug("the usual sizes are taken, since a trial failed: %s", error)
+    choice = _kept(key)
+    if choice is None:
+        choice = _fastest(request, demand)
+        if choice is None:
             return request
-        keep("steps", key, json.dumps(kept))
-    if kept.choice is None or not _is_worth_trials(request, kept):
-        return request
-    return _with(request, demand, kept.choice) or request
+        keep("steps", key, json.dumps(choice))
+    return _with(request, demand, choice) or request
 
 
-def _kept(key: str) -> _Kept | None:
+def _kept(key: str) -> _Choice | None:
     folder = cache_folder("steps")
     if folder is None:
         return None
     try:
-        usual, trial, choice = json.loads((folder / f"{key}.json").read_text("utf-8"))
-        return _Kept(float(usual), float(trial), choice and _Choice(*map(int, choice)))
+        strip, block, lanes, start_px = json.loads((folder / f"{key}.json").read_text("utf-8"))
+        return _Choice(int(strip), int(block), int(lanes), int(start_px))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _is_worth_trials(request: Request, kept: _Kept) -> bool:
-    px = request.graph.need_box(request.plan.box).area / (request.options.workers or 1)
-    return kept.usual * px >= WORTH_TRIALS * kept.trial
-
-
-def _found(request: Request, demand: Demand) -> _Kept:
-    """The pace of the usual sizes, and if the run is worth it, the fastest."""
-    graph = placed_graph(request.graph, request.plan)
-    start = time.perf_counter()
-    pace = try_part(request, graph)
-    kept = _Kept(pace.overlapped(_spare(request)), time.perf_counter() - start, None)
-    if not _is_worth_trials(request, kept):
-        return kept
-    return kept._replace(choice=_fastest(request, demand, graph))
+def _is_worth_trials(request: Request) -> bool:
+    plan = request.plan
+    px = request.graph.need_box(plan.box).area * plan.computed_share
+    return px / (request.options.workers or 1) >= WORTH_TRIALS * part_px(request)
 
 
 class _Tried(NamedTuple):
@@ -144,10 +112,16 @@ class _Tried(NamedTuple):
     """Of a whole map, per px of it, cuts between tiles and their starts included."""
 
 
-def _fastest(request: Request, demand: Demand, graph: ModelGraph) -> _Choice:
-    """What is fastest, tried one after the other: first the sizes, then columns of the best."""
+def _fastest(request: Request, demand: Demand) -> _Choice | None:
+    """What is fastest, tried one after the other: first the sizes, then columns of the best.
+
+    None if the usual sizes cannot be tried.
+    """
+    graph = placed_graph(request.graph, request.plan)
     choice = _Choice(request.plan.strip, request.plan.block, request.plan.lanes)
-    usual = best = _tried(request, demand, graph, choice) or _Tried(choice, inf)
+    usual = best = _tried(request, demand, graph, choice)
+    if usual is None or best is None:
+        return None
     for others in (_other_sizes, _other_lanes):
         for choice in others(demand, best.choice):
             found = _tried(request, demand, graph, choice)

@@ -9,7 +9,9 @@ import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import gigafcn
 from gigafcn.certificate.cache import cache_folder
@@ -18,7 +20,7 @@ from gigafcn.plan.projection import Demand
 from gigafcn.run import tuning
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
-from gigafcn.run.trial import Pace, try_part
+from gigafcn.run.trial import Pace, part_px, try_part
 from gigafcn.run.tuning import tuned
 from tests.run.small_nets import Skip, random_numbers
 from tests.run.whole import small_image
@@ -41,7 +43,6 @@ def request_() -> Iterator[Request]:
 def worth_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Let small images be worth all trials; gives the folder where choices are kept."""
     monkeypatch.setenv("GIGAFCN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tuning, "WORTH_A_TRIAL_PX", 0)
     monkeypatch.setattr(tuning, "WORTH_TRIALS", 0)
     folder = cache_folder("steps")
     assert folder is not None
@@ -100,14 +101,13 @@ def test_a_small_image_is_not_worth_a_trial(request_: Request) -> None:
 
 def written(kept: Path, *choice: int) -> None:
     """Let a choice be known: strip, block, columns side by side, px that a tile's start costs."""
-    kept.write_text(json.dumps((1e-6, 0.1, choice)))
+    kept.write_text(json.dumps(choice))
 
 
 def test_a_choice_is_kept_and_taken_again(request_: Request, worth_it: Path) -> None:
     plan = tuned(request_).plan
     (kept,) = worth_it.iterdir()
-    usual, trial, choice = json.loads(kept.read_text())
-    assert min(usual, trial) > 0
+    choice = json.loads(kept.read_text())
     assert choice[:3] == [plan.strip, plan.block, plan.lanes]
     demand = request_.demand
     assert isinstance(demand, Demand)
@@ -123,23 +123,39 @@ def test_a_short_run_keeps_the_usual_sizes_before_and_after_a_long_one(
 ) -> None:
     monkeypatch.setattr(tuning, "WORTH_TRIALS", 1e9)
     assert tuned(request_) is request_
-    (kept,) = worth_it.iterdir()
-    assert json.loads(kept.read_text())[2] is None
+    assert not worth_it.exists(), "it is not worth a trial either"
     monkeypatch.setattr(tuning, "WORTH_TRIALS", 0)
     tuned(request_)
-    assert json.loads(kept.read_text())[2] is not None
+    (kept,) = worth_it.iterdir()
     written(kept, 32, 512, 1, 0)
     monkeypatch.setattr(tuning, "WORTH_TRIALS", 1e9)
     assert tuned(request_) is request_
 
 
-@pytest.mark.parametrize("damaged", ["[12", "[1, 2, [3, 4]]", "[64, 256]"])
+def test_px_that_are_not_computed_do_not_make_a_run_worth_trials(
+    request_: Request, worth_it: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:, : SHAPE[1] // 2] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    options = Options(tissue=tmp_path / "mask.png")
+    half = prepare(small_image(*SHAPE), random_numbers(Skip()), options)
+    assert part_px(half) == part_px(request_)
+    monkeypatch.setattr(tuning, "WORTH_TRIALS", 0.8 * SHAPE[0] * SHAPE[1] / part_px(half))
+    assert tuned(half) is half
+    assert not worth_it.exists()
+    tuned(request_)
+    assert worth_it.exists()
+    half.slide.close()
+
+
+@pytest.mark.parametrize("damaged", ["[12", "[1, 2, [3, 4], 5]", "[64, 256]"])
 def test_a_damaged_choice_is_made_anew(request_: Request, worth_it: Path, damaged: str) -> None:
     tuned(request_)
     (kept,) = worth_it.iterdir()
     kept.write_text(damaged)
     assert tuned(request_).plan.strip % request_.plan.period[0] == 0
-    assert len(json.loads(kept.read_text())[2]) == 4
+    assert len(json.loads(kept.read_text())) == 4
 
 
 def test_a_strip_that_was_asked_for_stands(worth_it: Path) -> None:
@@ -201,7 +217,7 @@ def test_a_gpu_that_one_sweep_does_not_fill_has_several_in_flight(
     assert len(found.plan.columns(found.plan.box)) == 4
     # Half a second at 0.5 s/Mpx.
     (kept,) = worth_it.iterdir()
-    assert json.loads(kept.read_text())[2][3] == 1_000_000
+    assert json.loads(kept.read_text())[3] == 1_000_000
 
 
 def test_one_column_is_tried_where_processors_have_columns_of_their_own(
