@@ -83,26 +83,28 @@ def test_double_precision_is_exact_but_for_the_last_bits(case: Case, tmp_path: P
     assert np.abs(scores_of(path) - expected).max() <= 2.0**-24 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("half", ["bf16", "fp16"])
 @pytest.mark.parametrize("options", [{}, {"mode": "blend", "window": 64}], ids=["exact", "blend"])
 def test_half_precision_says_what_it_changes(
-    case: Case, tmp_path: Path, options: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+    case: Case, tmp_path: Path, options: dict[str, Any], half: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     maps = []
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", half):
         with caplog.at_level("INFO", "gigafcn"):
             result = gigafcn.infer(
                 case.image, case.net, tmp_path / f"{precision}.zarr", dtype="float32",
                 precision=precision, **options,
             )  # fmt: skip
         maps.append(scores_of(result.path))
-        said = "computing in bf16 instead of fp32" in caplog.text
-        assert said == ("coarseness" in result.certificate) == (precision == "bf16")
+        said = f"computing in {half} instead of fp32" in caplog.text
+        assert said == ("coarseness" in result.certificate) == (precision == half)
     told = result.certificate["coarseness"]
     found = np.abs(maps[0] - maps[1])
     # Told of a part, found on all of it; blend also averages windows, so both are rough.
     assert told["largest"] / 4 < found.max() < 4 * told["largest"]
     assert told["mean"] / 4 < found.mean() < 4 * told["mean"]
-    # bf16 has 8 bits: three layers of sums of some tens of terms lose a few percent.
+    # bf16 has 8 bits, fp16 11: three layers of sums of some tens of terms lose a few percent.
     assert found.max() < 0.1
 
 
