@@ -8,12 +8,10 @@ out.
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -92,22 +90,6 @@ def _called(forward: Forward, batch: Tensor) -> tuple[Tensor, str, int]:
     with as_asked(), _Ops() as ops, _Peak() as peak:
         output = forward(batch)
     return output, ops.made(output), peak.bytes
-
-
-def seconds_per_call(forward: Forward, batch: Tensor) -> float:
-    """Time of one call once the module is warm."""
-    with as_asked():
-        forward(batch)
-        _finish(batch.device)
-        start = time.perf_counter()
-        forward(batch)
-        _finish(batch.device)
-    return time.perf_counter() - start
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 class _Ops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of its base

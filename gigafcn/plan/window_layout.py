@@ -155,13 +155,10 @@ def window_bytes(demand: WindowDemand, tile: Pair, shard: int) -> int:
 
 def window_waste(windows: Windows, box: Box, tile: Pair) -> float:
     """How many times a px is computed on average, windows across tiles included."""
-    count = sum(windows.computed(part) for part in tiles(box, tile))
+    count = count_windows(windows, box, tile)
     return count * windows.size[0] * windows.size[1] / windows.reads(box).area
 
 
-def count_batches(windows: Windows, box: Box, tile: Pair) -> int:
-    """Calls of the module that the tiles of a map box take."""
-    return sum(
-        len(windows.touching(0, part.y)) * len(list(windows.batches(part.x)))
-        for part in tiles(box, tile)
-    )
+def count_windows(windows: Windows, box: Box, tile: Pair) -> int:
+    """Windows that the tiles of a map box compute."""
+    return sum(windows.computed(part) for part in tiles(box, tile))

@@ -1,4 +1,4 @@
-"""How long will an exact run take?  Reckoned from a part of it that was tried on this machine.
+"""How long will a run take?  Reckoned from a part of it that was tried on this machine.
 
 Where only tissue is computed, many parts are narrow: a single sweep computes each, in small blocks
 that cost as much beside the arithmetic as large ones.  So these have a trial of their own, and
@@ -8,11 +8,13 @@ every part takes a while to start: of 65536 x 65536 px with 5 % tissue in 119 pa
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gigafcn.output.spec import map_levels
 from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.plan.planning import waste
+from gigafcn.plan.window_layout import count_windows
 from gigafcn.run.trial import Pace, spare_processors, try_part
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from gigafcn.geometry import Box
     from gigafcn.plan.run_plan import RunPlan
+    from gigafcn.plan.windows import Windows
     from gigafcn.run.request import Request
 
 FROM_STORED = 4
@@ -42,6 +45,22 @@ def exact_seconds(request: Request) -> float:
     wide = [part for part in parts if not is_narrow(run, part)]
     slower = _pace_of(request, narrow) if narrow else usual
     return seconds_of(request, wide, usual) + seconds_of(request, narrow, slower) + across
+
+
+def window_seconds(request: Request, windows: Windows, pace: Pace) -> float:
+    """Seconds of one worker for all windows of blend or patch, and what is made of them.
+
+    Parameters
+    ----------
+    pace
+        As :func:`gigafcn.run.trial.try_windows` measures it.
+    """
+    run = request.plan
+    # Per px of the map, though windows overlap and those at an edge of a tile reach beyond it.
+    count = count_windows(windows, run.box, run.tile)
+    usual = replace(pace, computing=pace.computing * count / run.box.area)
+    spare = spare_processors(run, request.options.workers or 1)
+    return run.computed_share * run.box.area * usual.overlapped(spare)
 
 
 def seconds_of(request: Request, parts: Sequence[Box], pace: Pace) -> float:

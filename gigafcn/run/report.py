@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from gigafcn.engine.pixels import PRECISIONS
-from gigafcn.engine.precision import threads
-from gigafcn.engine.probe import seconds_per_call
 from gigafcn.geometry import Box
 from gigafcn.output.disk import format_bytes
 from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
-from gigafcn.plan.window_layout import count_batches, window_waste
-from gigafcn.run.duration import exact_seconds
+from gigafcn.plan.window_layout import window_waste
+from gigafcn.run.duration import exact_seconds, window_seconds
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
+from gigafcn.run.trial import try_windows
 from gigafcn.run.tuning import tuned
 
 if TYPE_CHECKING:
@@ -245,18 +240,13 @@ def _exact_figures(request: Request) -> dict[str, Any]:
 
 def _window_figures(request: Request, windows: Windows) -> dict[str, Any]:
     run = request.plan
-    needed = windows.reads(run.box)
-    start = time.perf_counter()
-    request.image.read(_first_window(windows, run.box))
-    reading = (time.perf_counter() - start) / (windows.size[0] * windows.size[1]) * needed.area
-    calls = count_batches(windows, run.box, run.tile)
     touched = [len(windows.touching(axis, run.box.spans[axis])) for axis in (0, 1)]
     return {
         "halo": (0, 0, 0, 0),
         "period": (1, 1),
         "window": windows.size,
         "waste": window_waste(windows, run.box, run.tile),
-        "seconds": run.computed_share * (reading + calls * _call_seconds(request, windows)),
+        "seconds": window_seconds(request, windows, try_windows(request, windows)),
         "windows": WindowFigures(
             size=windows.size,
             interval=windows.interval,
@@ -266,23 +256,6 @@ def _window_figures(request: Request, windows: Windows) -> dict[str, Any]:
             batch=windows.batch,
         ),
     }
-
-
-def _first_window(windows: Windows, box: Box) -> Box:
-    row, column = (windows.touching(axis, box.spans[axis])[0] for axis in (0, 1))
-    return Box.of(windows.window(0, row), windows.window(1, column)).intersect(windows.content)
-
-
-def _call_seconds(request: Request, windows: Windows) -> float:
-    """Seconds of one call of the module, measured on noise."""
-    run = request.plan
-    assert request.forward is not None
-    shape = (min(windows.batch, windows.count[1]), len(run.channels), *windows.size)
-    noise = torch.randn(shape, device=run.device).to(PRECISIONS[run.precision])
-    with threads(run.threads):
-        return seconds_per_call(
-            request.forward, noise.contiguous(memory_format=torch.channels_last)
-        )
 
 
 def _largest_window(request: Request) -> tuple[int, int]:

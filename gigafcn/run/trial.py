@@ -18,15 +18,17 @@ from gigafcn.engine.allocation import return_freed_memory
 from gigafcn.engine.precision import threads
 from gigafcn.engine.tile import compute_tile
 from gigafcn.engine.timeline import Watch
+from gigafcn.engine.windows import compute_windows
 from gigafcn.geometry import Box, Span
 from gigafcn.output.store import MapStore, create_map
 from gigafcn.plan.saving import stored_shape
-from gigafcn.schedule.job import placed_graph
+from gigafcn.schedule.job import placed_forward, placed_graph
 from gigafcn.schedule.resources import available_cpus
 
 if TYPE_CHECKING:
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.plan.run_plan import RunPlan
+    from gigafcn.plan.windows import Windows
     from gigafcn.run.request import Request
 
 STRIPS = 3
@@ -34,6 +36,10 @@ BLOCKS = 3
 """Strips and blocks of the part: one strip fills the halo, one block may meet the left edge.  They
 are too few to be played from a tape; a run with a small net is up to a tenth faster than its
 trial."""
+
+WINDOW_ROWS, MOST_ACROSS, WINDOWS_PX = 3, 64, 2 << 20
+"""Rows of windows in a part of blend or patch, windows in each, and the px of all of them at most:
+as many as a processor computes in about two seconds."""
 
 GPU_STRIPS = 24
 """Strips on a GPU, where steady ones are played back."""
@@ -114,6 +120,45 @@ def try_part(
     )
 
 
+def try_windows(request: Request, windows: Windows) -> Pace:
+    """Compute a part of a run of blend or patch.
+
+    Returns
+    -------
+    Pace
+        Per px of the map, but for computing, which is per window: reading batches of pixels,
+        computing and gathering, after the first batch.
+
+    Raises
+    ------
+    RunError
+        If the part cannot be read, computed or stored.
+    """
+    plan = _plan_of_windows(request.plan, windows)
+    forward = placed_forward(request.model.module, plan)
+    ends: list[tuple[float, int]] = []
+
+    def advance(pixels: int) -> None:
+        ends.append((time.perf_counter(), pixels))
+
+    with TemporaryDirectory(prefix="gigafcn-trial-") as folder, threads(plan.threads):
+        path = Path(folder) / "map.zarr"
+        create_map(path, plan.spec)
+        store = MapStore(path, plan.spec)
+        start = time.perf_counter()
+        receipt = compute_windows(forward, plan, plan.box, request.image, store, Watch(advance))
+    if len(ends) == 1:
+        ends.insert(0, (start, 0))
+    px = plan.box.area
+    each = (ends[-1][0] - ends[0][0]) / sum(done for _, done in ends[1:])
+    return Pace(
+        computing=each * px / windows.computed(plan.box),
+        reading=receipt.took[Doing.READING] / px,
+        storing=receipt.took[Doing.STORING] / px,
+        starting=0.0,
+    )
+
+
 def part_px(request: Request) -> int:
     """Input px of the part that is tried."""
     return request.graph.need_box(_plan_of_part(request.plan, None).box).area
@@ -137,7 +182,21 @@ def _plan_of_part(plan: RunPlan, width: int | None) -> RunPlan:
     strips = GPU_STRIPS if plan.device.startswith("cuda") else STRIPS
     rows = middle(plan, 0, strips * plan.strip)
     wide = width or plan.lanes * max(BLOCKS * plan.block, plan.lane)
-    columns = middle(plan, 1, min(plan.tile[1], wide))
+    return _plan_of(plan, rows, middle(plan, 1, min(plan.tile[1], wide)))
+
+
+def _plan_of_windows(plan: RunPlan, windows: Windows) -> RunPlan:
+    """The same for blend and patch: some rows of windows, each with whole batches."""
+    across = WINDOWS_PX // (WINDOW_ROWS * windows.size[0] * windows.size[1])
+    batches = max(1, min(across, MOST_ACROSS) // windows.batch)
+    rows, columns = (
+        windows.place(axis, min(count, windows.count[axis]) - 1).stop - windows.place(axis, 0).start
+        for axis, count in enumerate((WINDOW_ROWS, batches * windows.batch))
+    )
+    return _plan_of(plan, middle(plan, 0, rows), middle(plan, 1, min(plan.tile[1], columns)))
+
+
+def _plan_of(plan: RunPlan, rows: Span, columns: Span) -> RunPlan:
     box = Box.of(rows, columns)
     shape = stored_shape(box.shape, plan.averaged)
     return replace(

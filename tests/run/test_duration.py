@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from gigafcn.geometry import Box
-from gigafcn.run.duration import exact_seconds, is_narrow, seconds_of
+from gigafcn.run.duration import exact_seconds, is_narrow, seconds_of, window_seconds
 from gigafcn.run.options import Options
 from gigafcn.run.request import prepare
-from gigafcn.run.trial import Pace
+from gigafcn.run.trial import Pace, try_windows
+from gigafcn.schedule.resources import available_cpus
 from tests.run.small_nets import Skip, random_numbers
 from tests.run.whole import small_image
 
@@ -61,3 +62,34 @@ def test_every_part_takes_a_while_to_start(request_: Request) -> None:
     once = seconds_of(request_, [whole], pace)
     twice = seconds_of(request_, [upper, lower], pace)
     assert 3.0 < once < 6.0 < twice
+
+
+@pytest.fixture
+def blended() -> Iterator[Request]:
+    options = Options(mode="blend", window=(128, 128), batch=4, tile=1024)
+    found = prepare(small_image(*SHAPE), random_numbers(Skip()), options)
+    yield found
+    found.slide.close()
+
+
+def test_windows_take_the_time_of_each_and_that_of_storing_the_map(blended: Request) -> None:
+    run = blended.plan
+    assert run.windows is not None
+    count = sum(run.windows.computed(tile) for tile in run.tiles())
+    assert count > run.windows.count[0] * run.windows.count[1], "some for two tiles"
+    pace = Pace(computing=1.0, reading=0.0, storing=2.0, starting=0.0)
+    busy = replace(blended, plan=replace(run, threads=available_cpus()))
+    found = window_seconds(busy, run.windows, pace)
+    assert found == pytest.approx(count + 2.0 * SHAPE[0] * SHAPE[1])
+    idle = replace(blended, plan=replace(run, threads=available_cpus() - 1))
+    assert window_seconds(idle, run.windows, pace) == pytest.approx(
+        max(float(count), 2.0 * SHAPE[0] * SHAPE[1])
+    )
+
+
+def test_a_trial_of_windows_times_computing_reading_and_storing(blended: Request) -> None:
+    assert blended.plan.windows is not None
+    pace = try_windows(blended, blended.plan.windows)
+    assert min(pace.computing, pace.reading, pace.storing) > 0
+    # A part of three rows of windows is far less than the map, whose figures are the run's.
+    assert window_seconds(blended, blended.plan.windows, pace) > 3 * pace.computing
