@@ -148,7 +148,8 @@ class StripReader(Generic[T]):
                 with self.watch.during(Doing.READING), self.watch.listening():
                     reading = look(box)
                     self.account.add(box, reading)
-                item: T | BaseException = self.send(reading.pixels)
+                with self.watch.during(Doing.TO_DEVICE):
+                    item: T | BaseException = self.send(reading.pixels)
             except BaseException as error:  # handed to the consumer, which raises it
                 item = error
             if not self._put(item) or isinstance(item, BaseException):
