@@ -43,8 +43,8 @@ def memory_table(rows: list[dict[str, Any]]) -> list[str]:
     ]
     lines += [
         f"| {row['size_px']}² | {row['peak_bytes'] / 2**20:.0f} MiB | "
-        f"{row['projected_bytes'] / 2**20:.0f} MiB | {row['seconds']:.0f} s | "
-        f"{row['estimated_seconds']:.0f} s |"
+        f"{row['projected_bytes'] / 2**20:.0f} MiB | {row['seconds']:.1f} s | "
+        f"{row['estimated_seconds']:.1f} s |"
         for row in rows
     ]
     return lines

@@ -1,6 +1,6 @@
 """Measure the table, or write its page.
 
-    python -m benchmarks.compare                       # everything; about an hour on 2 quiet cores
+    python -m benchmarks.compare                       # everything; 75 minutes on 2 quiet cores
     python -m benchmarks.compare --trial --out /tmp/compare.json     # does everything run?
     python -m benchmarks.compare --write               # docs/compare.md and its picture
 
@@ -33,7 +33,7 @@ from benchmarks.machine import machine
 
 TRIAL_PX = 1024
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "compare.json"
-OTHERS = ("dense_vgg", "scaling", "large", "second_slide", "where_time_goes")
+OTHERS = ("dense_vgg", "scaling", "large", "second_slide", "where_time_goes", "sweep")
 """Benchmarks whose figures are on the same page."""
 
 
@@ -101,7 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--trial", action="store_true", help=f"one round of {TRIAL_PX} px, no search of settings"
     )
-    parser.add_argument("--search-px", type=int, default=2048)
+    parser.add_argument("--search-px", type=int, default=4096)
     parser.add_argument("--reference-px", type=int, help="the largest that fits, unless given")
     parser.add_argument("--speed-only", action="store_true", help="no whole run, no differences")
     parser.add_argument("--threads", type=int, default=2)
@@ -110,7 +110,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--row-seconds",
         type=float,
-        default=150,
+        default=220,
         help="no further round of a row at one size that would take it beyond this",
     )
     parser.add_argument(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 Settings = dict[str, Any]
 
-SEARCH_PX = 2048
-AGAIN = 4
+SEARCH_PX = 4096
+AGAIN = 3
 """The fastest settings of a search that are timed again."""
 
 TURNS = 2

@@ -15,6 +15,16 @@ from benchmarks.compare.rows import (
     classifier_rows,
     segmentation_rows,
 )
+from benchmarks.compare.sections import (
+    dense_section,
+    large_section,
+    ranged,
+    scaling_section,
+    second_section,
+    threads,
+    where_section,
+)
+from benchmarks.compare.targets import targets_section
 from benchmarks.compare.training import CLASSIFIER, TRAINED
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compare.md"
@@ -30,6 +40,7 @@ def page(
     large: Results | None = None,
     second: Results | None = None,
     where: Results | None = None,
+    sweep: Results | None = None,
 ) -> str:
     """The whole page in Markdown.
 
@@ -37,19 +48,22 @@ def page(
     ----------
     results
         Of the table of peers.
-    dense, scaling, large, second, where
-        What the benchmarks ``dense_vgg``, ``scaling``, ``large``, ``second_slide`` and
-        ``where_time_goes`` wrote, if anything.
+    dense, scaling, large, second, where, sweep
+        What the benchmarks ``dense_vgg``, ``scaling``, ``large``, ``second_slide``,
+        ``where_time_goes`` and ``bench_sweep`` wrote, if anything.
     """
     sections = [_section(results, network) for network in results["networks"]]
-    parts = [_introduction(results), *sections]
+    targets = targets_section(
+        results, sweep=sweep, dense=dense, large=large, second=second, where=where
+    )
+    parts = [_introduction(results), *sections, targets]
     parts += [_columns(results), _settings(results), _not_run(results)]
     parts += [
-        _dense(dense) if dense else "",
-        _scaling(scaling) if scaling else "",
-        _large(large) if large else "",
-        _second(second) if second else "",
-        _where(where) if where else "",
+        dense_section(dense) if dense else "",
+        scaling_section(scaling) if scaling else "",
+        large_section(large) if large else "",
+        second_section(second) if second else "",
+        where_section(where) if where else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -69,7 +83,7 @@ def _introduction(results: Results) -> str:
             "whole image at once.",
             "",
             f"Measured by `python -m benchmarks.compare` on {machine['cores']} cores of an "
-            f"{machine['processor']}, {_threads(machine)}: Python {machine['python']}, "
+            f"{machine['processor']}, {threads(machine)}: Python {machine['python']}, "
             f"torch {own.get('torch', machine['torch'])}; {_versions(results)}.",
             "",
             "![Difference from the whole run, tool by tool: seams](images/compare.jpg)",
@@ -140,17 +154,10 @@ def _speeds(results: Results, network: str, row: Row, sizes: list[int]) -> list[
             continue
         runs = _runs(results, network, size, row.name)
         speeds.append(f"{_median(runs, 'mpx_s'):.2f}" if runs else "-")
-        ratios.append(_range([run["over_bare"] for run in runs]))
+        ratios.append(ranged([run["over_bare"] for run in runs]))
         if runs:
             peak = f"{max(run['peak_bytes'] for run in runs) / 2**30:.2f} GiB"
     return [*speeds, *ratios, peak]
-
-
-def _range(ratios: list[float]) -> str:
-    if not ratios:
-        return "-"
-    middle = f"{statistics.median(ratios):.2f}"
-    return middle if len(ratios) == 1 else f"{middle} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def _differences(results: Results, network: str, row: Row) -> list[str]:
@@ -193,7 +200,7 @@ def _factors(results: Results, network: str, size: int) -> str:
     alone = [run["over_bare"] * run["seconds"] / run["compute_seconds"] for run in mine]
     lines.append(
         f"Without analysing, planning and the picture the exact run is at "
-        f"{_range(alone)} of the bare module."
+        f"{ranged(alone)} of the bare module."
     )
     return " ".join(lines) + "\n"
 
@@ -222,11 +229,13 @@ def _columns(results: Results) -> str:
             "image was drawn from. Exact is not by itself more accurate.",
             "- *Exact windows, recomputed*: tile and halo as one window of the module, in the "
             "memory that gigafcn's exact run took at that size; larger images than 4096² are "
-            "mapped in their middle only, since each px costs the same.",
-            "- Peers run the module as it is given, not folded by hand; windows and layouts are "
-            "the fastest of those tried. Every process, the bare module's too, keeps the memory "
-            "that it frees (glibc: `MALLOC_MMAP_THRESHOLD_` 32 MiB, `MALLOC_TRIM_THRESHOLD_` "
-            "1 GiB), as gigafcn's does by itself.",
+            "mapped in their middle only, since each px costs the same, and its differences are of "
+            "a middle of 2048².",
+            "- Peers run the module as it is given, not folded by hand; windows, layouts and "
+            "batches are the fastest of those tried, overlaps and halos are given. Every process, "
+            "the bare module's too, keeps the memory that it frees (glibc: "
+            "`MALLOC_MMAP_THRESHOLD_` 32 MiB, `MALLOC_TRIM_THRESHOLD_` 1 GiB), as gigafcn's does "
+            "by itself.",
             *(f"- {remark}" for remark in results.get("remarks", [])),
         ]
     )
@@ -253,133 +262,6 @@ def _not_run(results: Results) -> str:
         return ""
     lines = [f"- {f['network']}, {f['row']}: {f['why']}" for f in failed]
     return "\n".join(["## Not run", "", *lines])
-
-
-def _dense(dense: Results) -> str:
-    rows, cells = dense["rounds"], dense["cells"]
-    times = [row["times"] for row in rows]
-    seconds = {
-        key: statistics.median(row[f"{key}_seconds"] for row in rows)
-        for key in ("dense", "dense_compute", "patches")
-    }
-    return "\n".join(
-        [
-            "## A classifier's map at once, against its patches",
-            "",
-            f"VGG-16 on {dense['size_px']} x {dense['size_px']} px, patches of 224 px every 32 px: "
-            f"{cells[0]} x {cells[1]} answers. gigafcn's dense map took "
-            f"{seconds['dense']:.0f} s from file to Zarr, {seconds['dense_compute']:.0f} s of them "
-            f"for computing and storing, the rest once per model or run; the patches took "
-            f"{seconds['patches']:.0f} s in preloaded batches of {dense['batch']} "
-            f"without reading or writing ({_on(dense)}; "
-            f"{dense['patches_timed']} of them were timed per round): {_range(times)} times as "
-            "fast. VGG pads its convolutions, so the two maps are not equal. By "
-            "`python -m benchmarks.dense_vgg`.",
-        ]
-    )
-
-
-def _scaling(scaling: Results) -> str:
-    rows = scaling["rows"]
-    lines = [
-        "## Seconds per Mpx over the size of the image",
-        "",
-        f"MONAI UNet(16, 32, 64, 128), an image of one colour ({_on(scaling)}), gigafcn given "
-        f"{scaling['memory_bytes'] / 2**30:g} GiB. *Computing* leaves out what does not grow: "
-        "analysis, planning, picture. By `python -m benchmarks.scaling`.",
-        "",
-        "| side, px | seconds per Mpx | computing | peak memory |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['size_px']} | {row['seconds_per_mpx']:.3f} | "
-        f"{row['compute_seconds_per_mpx']:.3f} | {row['peak_bytes'] / 2**30:.2f} GiB |"
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
-def _large(large: Results) -> str:
-    lines = [
-        "## Memory over the size of the image",
-        "",
-        f"{large['model']} over all of the width of an image of one colour, 2048 rows of it in "
-        f"tiles 4096 px wide, and over all of the largest with a mask of tissue ({_on(large)}), "
-        f"gigafcn given {large['memory']}. *Planned* is what `gigafcn plan` says beforehand. By "
-        "`python -m benchmarks.large`.",
-        "",
-        "| image | computed | peak memory | planned | seconds | planned |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['image']}² | {_computed(row)} | {row['peak_bytes'] / 2**20:.0f} MiB | "
-        f"{row['planned_bytes'] / 2**20:.0f} MiB | {row['seconds']:.0f} | "
-        f"{row['planned_seconds']:.0f} |"
-        for row in large["rows"]
-    ]
-    return "\n".join(lines)
-
-
-def _second(second: Results) -> str:
-    told = [
-        f"{row['model']} after {row['second_slide']['computing']:.1f} s "
-        f"({row['computing_range'][0]:.1f} to {row['computing_range'][1]:.1f}), its map of "
-        f"{row['size_px']}² done after {row['second_slide']['ended']:.1f} s"
-        for row in second["rows"]
-    ]
-    return "\n".join(
-        [
-            "## The second slide with one model",
-            "",
-            "From the start of the process, imports included, `gigafcn infer` begins to compute a "
-            f"second slide with {'; with '.join(told)} ({_on(second)}; medians of "
-            f"{second['rounds']} processes). By `python -m benchmarks.second_slide`.",
-        ]
-    )
-
-
-_DOINGS = ("compute", "pixels to the device", "scores to the host", "read and decode",
-           "compress and store")  # fmt: skip
-
-
-def _where(where: Results) -> str:
-    lines = [
-        f"| {row['model']}, {row['size_px']}² | {row['seconds']:.1f} | {row['before']:.1f} | "
-        f"{row['tiles']:.1f} | {row['after']:.1f} | "
-        + " | ".join(f"{row['threads'].get(doing, 0.0):.1f}" for doing in _DOINGS)
-        + " |"
-        for row in where["rows"]
-    ]
-    return "\n".join(
-        [
-            "## Where the time goes",
-            "",
-            f"Seconds of `infer` from file to Zarr ({_on(where)}): before the first tile "
-            "(analysing and planning), tiles, and after (the picture); then seconds of threads, of "
-            "which two compute where there are two columns, while others read and store on the "
-            "same processors. By `python -m benchmarks.where_time_goes`.",
-            "",
-            "| model, image | all | before | tiles | after | computing | pixels normalised | "
-            "scores: softmax, labels, rounding | reading, decoding | compressing, storing |",
-            "|" + "---|" * (5 + len(_DOINGS)),
-            *lines,
-        ]
-    )
-
-
-def _computed(row: dict[str, Any]) -> str:
-    if row["tissue"] is not None:
-        return f"tissue, {row['tissue']:.0%} of it"
-    return "{} x {} px".format(*row["computed"])
-
-
-def _on(results: Results) -> str:
-    machine = results["machine"]
-    return f"{_threads(machine)} of an {machine['processor']}"
-
-
-def _threads(machine: dict[str, str]) -> str:
-    return f"{machine['threads']} thread{'s' if machine['threads'] != '1' else ''}"
 
 
 def _runs(

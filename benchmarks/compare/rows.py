@@ -15,8 +15,7 @@ from benchmarks.compare.environments import OWN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WINDOW_PX, OVERLAP, HALO_PX = 512, 0.25, 64
-STEP_PX = round(WINDOW_PX * (1 - OVERLAP))
+WINDOWS_PX, OVERLAP, HALO_PX = (512, 1024), 0.25, 64
 PATCH_PX = 256
 BARE, EXACT, MONAI, BLEND = "bare", "exact", "MONAI constant", "blend"
 BARE_SECONDS = 2.0
@@ -64,7 +63,8 @@ class Row:
 
 
 _BARE_SEARCH = {"channels_last": LAYOUTS, "folded": LAYOUTS}
-_MONAI = {"window": WINDOW_PX, "overlap": OVERLAP, "buffer_steps": 0}
+_WINDOW_SEARCH = {"window": WINDOWS_PX, "channels_last": LAYOUTS, "batch": (1, 4)}
+_MONAI = {"overlap": OVERLAP, "buffer_steps": 0}
 
 
 def segmentation_rows(memory: int) -> tuple[Row, ...]:
@@ -93,26 +93,26 @@ def _monai_rows(memory: int) -> tuple[Row, ...]:
     return (
         Row(
             MONAI, "MONAI, constant", "monai_windows", "monai",
-            settings=_MONAI | {"weights": "constant"},
-            search={"channels_last": LAYOUTS, "batch": (1, 4)},
+            settings=_MONAI | {"weights": "constant"}, search=_WINDOW_SEARCH,
         ),
         Row(
             "MONAI gaussian", "MONAI, gaussian", "monai_windows", "monai",
             settings=_MONAI | {"weights": "gaussian"},
-            like=MONAI, taken=("channels_last", "batch"), variant=True,
+            like=MONAI, taken=("window", "channels_last", "batch"), variant=True,
         ),
         Row(
             "MONAI buffered", "MONAI, constant, buffered", "monai_windows", "monai",
             settings=_MONAI | {"weights": "constant", "batch": 1},
-            search={"buffer_steps": (1, 4)}, like=MONAI, taken=("channels_last",), variant=True,
+            search={"buffer_steps": (1, 4)},
+            like=MONAI, taken=("window", "channels_last"), variant=True,
         ),
         Row(
             BLEND, "gigafcn, blend as MONAI", "gigafcn_infer",
             settings={
-                "memory": memory, "mode": "blend", "window": WINDOW_PX, "overlap": OVERLAP,
+                "memory": memory, "mode": "blend", "overlap": OVERLAP,
                 "blend_weights": "constant",
             },
-            like=MONAI, taken=("batch",), variant=True,
+            like=MONAI, taken=("window", "batch"),
         ),
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ def _other_rows() -> tuple[Row, ...]:
         Row(
             "torch-em", "torch-em predict_with_halo", "torch_em_halo", "torch-em",
             settings={"halo": HALO_PX, "pipelined": False},
-            search={"channels_last": LAYOUTS, "block": (512, 1024)}, variant=True,
+            search={"channels_last": LAYOUTS, "block": (512, 1024)},
         ),
         Row(
             "torch-em pipelined", "torch-em, pipelined", "torch_em_halo", "torch-em",
@@ -132,8 +132,7 @@ def _other_rows() -> tuple[Row, ...]:
         ),
         Row(
             "TIAToolbox", "TIAToolbox SemanticSegmentor", "tiatoolbox_segmentor", "tiatoolbox",
-            settings={"window": WINDOW_PX, "step": STEP_PX},
-            search={"channels_last": LAYOUTS, "batch": (1, 4)},
+            settings={"overlap": OVERLAP}, search=_WINDOW_SEARCH,
         ),
         Row(
             "dask", "dask map_overlap", "dask_overlap", "dask",

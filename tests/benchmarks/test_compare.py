@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from benchmarks.compare.peers.task import Task
 from benchmarks.compare.process import Peer, PeerFailure
 from benchmarks.compare.results import Results
 from benchmarks.compare.rows import BARE, EXACT, MONAI, classifier_rows, segmentation_rows
+from benchmarks.compare.targets import targets_section
 from benchmarks.nets import ResNet18Classifier, ResNet18UNet, randomized
 
 if TYPE_CHECKING:
@@ -191,14 +194,66 @@ def test_the_page_has_a_line_for_each_row_with_figures_and_says_what_did_not_run
         "rows": [
             {
                 "model": "A net", "size_px": 512, "seconds": 4.0, "before": 0.5, "tiles": 3.0,
-                "after": 0.5, "threads": {"compute": 5.5},
+                "planned": 2.5, "after": 0.5, "threads": {"compute": 5.5},
             }
         ],
     }  # fmt: skip
     text = page(json.loads(json.dumps(results)), where=where)
-    assert "| A net, 512² | 4.0 | 0.5 | 3.0 | 0.5 | 5.5 | 0.0 | 0.0 | 0.0 | 0.0 |" in text
+    assert "| A net, 512² | 4.0 | 0.5 | 3.0 | 2.5 | 0.5 | 5.5 | 0.0 | 0.0 | 0.0 | 0.0 |" in text
     assert "| **gigafcn, exact, fp32** | 2.00 | 1.00 | 1.00 GiB |" in text
     assert "MONAI, constant 2.00" in text
     assert "at 2.00 of the bare module" in text
     assert "TIAToolbox SemanticSegmentor |" not in text
     assert "- random, dask: took more than 600 s" in text
+
+
+def line(network: str, row: str, over_bare: float, **more: Any) -> dict[str, Any]:
+    return {"network": network, "size": 8192, "row": row, "over_bare": over_bare, **more}
+
+
+def test_a_target_that_was_missed_is_called_missed_and_says_why() -> None:
+    settings = {MONAI: {"settings": {"window": 512, "overlap": 0.25}}}
+    window = {"side": 1024, "tile": 512}
+    results: dict[str, Any] = {
+        "settings": {"random": settings},
+        "runs": [
+            line("random", EXACT, 0.96), line("random", MONAI, 0.60), line("random", "dask", 0.6),
+            line("random", "torch-em", 0.5), line("random", "torch-em pipelined", 0.6),
+            line("random", "windows", 0.3, window=window), line("random", "blend", 0.7),
+        ],
+    }  # fmt: skip
+    threads = {"compute": 3.0, "compress and store": 1.0, "wait for pixels": 9.0}
+    name = "MONAI UNet(16, 32, 64, 128)"
+    row = {
+        "model": name, "seconds": 4.0, "before": 0.5, "tiles": 3.0, "planned": 3.6, "after": 0.5,
+        "threads": threads,
+    }  # fmt: skip
+    swept = {"model": name, "infer_over_bare": 0.5, "plan_over_measured": 0.6}
+    text = targets_section(results, sweep={"speed": [swept]}, where={"rows": [row]}, large=None)
+    assert "| exact ÷ bare module, all included | at least 0.95 | 0.96 | reached |" in text
+    assert "| exact ÷ torch-em | at least 1.4 | 1.60 | reached |" in text  # its faster row
+    assert "| exact ÷ MONAI | at least 2 | 1.60 | **missed**: its windows hold 1.72 times" in text
+    assert "| at least 4 | 3.20 | **missed**: its windows hold 4.00 times" in text
+    assert "| blend ÷ MONAI | at least 1.1 | 1.17 | reached |" in text
+    assert "| 0.50 | **missed**: 75% of its threads' busy time is computing, and 25% of" in text
+    assert "| within 30% | 0.60 to 1.20 of it | **missed** |" in text
+
+
+def test_recomputed_windows_keep_to_their_memory(task: Task) -> None:
+    code = (
+        "import json, sys\n"
+        "from benchmarks.compare.peers.exact_windows import peak_of, reach, tile_px\n"
+        "from benchmarks.compare.peers.task import Task\n"
+        "network = sys.argv[1]\n"
+        "task = Task('', network, '', 'uint8', {})\n"
+        "most = peak_of(task, 1600)\n"
+        "tile = tile_px(network, most, 'uint8')\n"
+        "side = tile + 2 * reach(network)[0]\n"
+        "print(json.dumps([most, peak_of(task, side)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, task.network], capture_output=True, check=True, text=True
+    )
+    most, peak = json.loads(done.stdout)
+    assert peak <= most * 1.02, "allocators round"
+    assert peak > most / 2, "and use it"

@@ -1,14 +1,17 @@
 """Exact without a sweep: each tile with its halo as one window of the module, cropped.
 
 The module has its best layout, norms folded.  The window is as large as the memory allows that
-gigafcn took: what a process takes is measured on two windows, and is linear in their pixels.
+gigafcn took: what a process takes is measured on two windows and taken to be linear in their px,
+then on the window that follows from that, which shrinks until it keeps to the memory.
 Windows begin on the model's period and end at the image's true border, so its own padding acts
 there and nowhere else.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,34 +48,44 @@ def reach(network: str) -> tuple[int, int]:
     return math.ceil(max(found.halo_aligned) / period) * period, period
 
 
+def peak_of(task: Task, side: int) -> int:
+    """Peak bytes of this process for one window and what is stored of it."""
+    module = best_module(task.network)
+    _begin_anew()
+    pixels = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        task.stored(module(pixels)[0])
+    return peak_bytes()
+
+
+def _begin_anew() -> None:
+    """Hand back what is kept of other windows, and forget the peak."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 @functools.cache
-def memory_line(network: str) -> tuple[float, float]:
-    """Peak bytes of this process: what it is without a window, and what each px adds."""
-    module = best_module(network)
-    peaks = []
-    for side in TRIED_PX:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-        pixels = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            module(pixels)
-        peaks.append(peak_bytes())
-    slope = (peaks[1] - peaks[0]) / (TRIED_PX[1] ** 2 - TRIED_PX[0] ** 2)
-    return peaks[0] - slope * TRIED_PX[0] ** 2, slope
-
-
-def tile_px(network: str, memory: int) -> int:
+def tile_px(network: str, memory: int, dtype: str) -> int:
     """Side of the tiles whose windows fit the memory; at least one period."""
     halo, period = reach(network)
-    base, slope = memory_line(network)
+    task = Task("", network, "", dtype, {})
+    small, large = (peak_of(task, side) for side in TRIED_PX)
+    slope = (large - small) / (TRIED_PX[1] ** 2 - TRIED_PX[0] ** 2)
+    base = small - slope * TRIED_PX[0] ** 2
     window = math.isqrt(max(0, int((memory - base) / slope)))
-    return max(period, (window - 2 * halo) // period * period)
+    tile = max(period, (window - 2 * halo) // period * period)
+    while tile > period and peak_of(task, tile + 2 * halo) > memory:
+        tile -= period
+    _begin_anew()
+    return tile
 
 
 def run(task: Task) -> dict[str, Any]:
     """Map an image, or the middle of it, whose sides are multiples of the model's period."""
     network = load_network(task.network)
     module, (halo, period) = best_module(task.network), reach(task.network)
-    tile = task.settings.get("tile") or tile_px(task.network, task.settings["memory"])
+    tile = task.settings.get("tile") or tile_px(task.network, task.settings["memory"], task.dtype)
     slide = gigafcn.open_slide(task.image)
     image = Box.whole(slide.levels[0].shape)
     part = middle(image, task.settings.get("most_px"), period)

@@ -46,7 +46,8 @@ class Probabilities(ModelABC):  # type: ignore[misc]
 def run(task: Task) -> dict[str, Any]:
     """Map an image."""
     settings = task.settings
-    window, step = settings["window"], settings["step"]
+    window = settings["window"]
+    step = round(window * (1 - settings["overlap"]))
     baseline = {"units": "baseline", "resolution": 1.0}
     layout = IOSegmentorConfig(
         input_resolutions=[baseline],
