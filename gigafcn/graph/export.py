@@ -26,6 +26,7 @@ from torch.utils import _pytree as pytree
 
 from gigafcn.errors import ModelError
 from gigafcn.graph.inline import inline_wrappers
+from gigafcn.unrounded import UNROUNDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ def exported(module: nn.Module, channels: int, size: tuple[int, int]) -> Exporte
     dtype = precision_of(module)
     shape = (1, channels, *size)
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), UNROUNDED:
             with FakeTensorMode(allow_non_fake_inputs=True):
                 example = torch.empty(shape, dtype=dtype, device=_device(module))
             program = torch.export.export(_Plain(module), (example,), strict=False)
@@ -144,7 +145,7 @@ def _device(module: nn.Module) -> torch.device:
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The same ops without any that write into their inputs."""
-    with _quiet(), torch.no_grad():
+    with _quiet(), torch.no_grad(), UNROUNDED:
         decomposed: ExportedProgram = program.run_decompositions({})
     inline_wrappers(decomposed.graph_module)
     return decomposed

@@ -35,7 +35,7 @@ def _coarse_convolutions() -> None:
 
 
 def _fine_convolutions() -> None:
-    """The new way; torch refuses to be asked the old way after that."""
+    """The new way; torch refuses to be asked the old way, and to export, after that."""
     BACKENDS.cudnn.conv.fp32_precision = "ieee"
 
 
@@ -43,9 +43,15 @@ def _coarse_cuda_products() -> None:
     BACKENDS.cuda.matmul.fp32_precision = "tf32"
 
 
+def _contradictory() -> None:
+    torch.set_float32_matmul_precision("high")
+    BACKENDS.mkldnn.matmul.fp32_precision = "bf16"
+    BACKENDS.cudnn.conv.fp32_precision = "ieee"
+
+
 SETTINGS = (
     _coarse_products, _coarse_everywhere, _coarse_convolutions, _fine_convolutions,
-    _coarse_cuda_products,
+    _coarse_cuda_products, _contradictory,
 )  # fmt: skip
 
 
@@ -83,12 +89,7 @@ class Mixed(nn.Module):
         return scores
 
 
-# torch.export refuses to trace anything after `_fine_convolutions`, and says so.
-@pytest.mark.parametrize(
-    "setting",
-    [setting for setting in SETTINGS if setting is not _fine_convolutions],
-    ids=lambda setting: setting.__name__.strip("_"),
-)
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.__name__.strip("_"))
 def test_a_map_is_the_same_bytes_however_torch_is_told_to_round(
     setting: Callable[[], None], tmp_path: Path
 ) -> None:
@@ -151,3 +152,14 @@ def test_the_first_that_goes_leaves_the_second_its_precision() -> None:
     thread.join()
     assert seen == [{"ieee"}]
     assert torch.get_float32_matmul_precision() == "medium"
+
+
+def test_what_was_said_the_older_way_is_put_back_where_it_may_not_be_asked() -> None:
+    _contradictory()
+    with as_asked():
+        pass
+    # Without the contradictions torch answers again.
+    BACKENDS.mkldnn.matmul.fp32_precision = "tf32"
+    BACKENDS.cudnn.conv.fp32_precision = "tf32"
+    assert torch.get_float32_matmul_precision() == "high"
+    assert BACKENDS.cudnn.allow_tf32
