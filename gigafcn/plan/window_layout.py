@@ -155,10 +155,5 @@ def window_bytes(demand: WindowDemand, tile: Pair, shard: int) -> int:
 
 def window_waste(windows: Windows, box: Box, tile: Pair) -> float:
     """How many times a px is computed on average, windows across tiles included."""
-    count = count_windows(windows, box, tile)
+    count = sum(windows.computed(part) for part in tiles(box, tile))
     return count * windows.size[0] * windows.size[1] / windows.reads(box).area
-
-
-def count_windows(windows: Windows, box: Box, tile: Pair) -> int:
-    """Windows that the tiles of a map box compute."""
-    return sum(windows.computed(part) for part in tiles(box, tile))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from gigafcn.output.spec import map_levels
 from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.plan.planning import waste
-from gigafcn.plan.window_layout import count_windows
 from gigafcn.run.trial import Pace, spare_processors, try_part
 
 if TYPE_CHECKING:
@@ -56,11 +55,16 @@ def window_seconds(request: Request, windows: Windows, pace: Pace) -> float:
         As :func:`gigafcn.run.trial.try_windows` measures it.
     """
     run = request.plan
-    # Per px of the map, though windows overlap and those at an edge of a tile reach beyond it.
-    count = count_windows(windows, run.box, run.tile)
-    usual = replace(pace, computing=pace.computing * count / run.box.area)
+    parts = [part for tile in run.tiles() for part in run.parts(tile)]
+    area = sum(part.area for part in parts)
+    per_px = replace(
+        pace,
+        computing=pace.computing * sum(map(windows.computed, parts)) / area,
+        reading=pace.reading * sum(windows.reads(part).area for part in parts) / area,
+    )
+    across = px_across_tiles(run) * run.computed_share * math.prod(run.averaged)
     spare = spare_processors(run, request.options.workers or 1)
-    return run.computed_share * run.box.area * usual.overlapped(spare)
+    return area * per_px.overlapped(spare) + across * pace.storing * FROM_STORED
 
 
 def seconds_of(request: Request, parts: Sequence[Box], pace: Pace) -> float:

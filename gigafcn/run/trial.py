@@ -13,9 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import torch
+
 from gigafcn.doing import Doing
 from gigafcn.engine.allocation import return_freed_memory
-from gigafcn.engine.precision import threads
+from gigafcn.engine.pixels import PRECISIONS
+from gigafcn.engine.precision import as_asked, threads
 from gigafcn.engine.tile import compute_tile
 from gigafcn.engine.timeline import Watch
 from gigafcn.engine.windows import compute_windows
@@ -39,7 +42,7 @@ trial."""
 
 WINDOW_ROWS, MOST_ACROSS, WINDOWS_PX = 3, 64, 2 << 20
 """Rows of windows in a part of blend or patch, windows in each, and the px of all of them at most:
-as many as a processor computes in about two seconds."""
+as many as a processor computes in about two seconds.  One batch it is at least."""
 
 GPU_STRIPS = 24
 """Strips on a GPU, where steady ones are played back."""
@@ -126,35 +129,32 @@ def try_windows(request: Request, windows: Windows) -> Pace:
     Returns
     -------
     Pace
-        Per px of the map, but for computing, which is per window: reading batches of pixels,
-        computing and gathering, after the first batch.
+        Computing per window: its pixels normalised, computed and gathered.  Reading per px that
+        windows read, storing per px of the map.
 
     Raises
     ------
     RunError
         If the part cannot be read, computed or stored.
     """
-    plan = _plan_of_windows(request.plan, windows)
+    plan = plan_of_windows(request.plan, windows)
     forward = placed_forward(request.model.module, plan)
-    ends: list[tuple[float, int]] = []
-
-    def advance(pixels: int) -> None:
-        ends.append((time.perf_counter(), pixels))
-
+    shape = (min(windows.batch, windows.count[1]), len(plan.channels), *windows.size)
+    noise = torch.zeros(shape, dtype=PRECISIONS[plan.precision], device=plan.device)
     with TemporaryDirectory(prefix="gigafcn-trial-") as folder, threads(plan.threads):
         path = Path(folder) / "map.zarr"
         create_map(path, plan.spec)
         store = MapStore(path, plan.spec)
-        start = time.perf_counter()
-        receipt = compute_windows(forward, plan, plan.box, request.image, store, Watch(advance))
-    if len(ends) == 1:
-        ends.insert(0, (start, 0))
-    px = plan.box.area
-    each = (ends[-1][0] - ends[0][0]) / sum(done for _, done in ends[1:])
+        with as_asked():  # the first call of a shape takes longer
+            forward(noise.contiguous(memory_format=torch.channels_last))
+        image, watch = request.image, Watch(lambda _: None)
+        took = compute_windows(forward, plan, plan.box, image, store, watch).took
+    return_freed_memory()
+    computing = sum(took.get(d, 0.0) for d in (Doing.TO_DEVICE, Doing.COMPUTING, Doing.TO_HOST))
     return Pace(
-        computing=each * px / windows.computed(plan.box),
-        reading=receipt.took[Doing.READING] / px,
-        storing=receipt.took[Doing.STORING] / px,
+        computing=computing / windows.computed(plan.box),
+        reading=took[Doing.READING] / windows.reads(plan.box).area,
+        storing=took[Doing.STORING] / plan.box.area,
         starting=0.0,
     )
 
@@ -185,15 +185,35 @@ def _plan_of_part(plan: RunPlan, width: int | None) -> RunPlan:
     return _plan_of(plan, rows, middle(plan, 1, min(plan.tile[1], wide)))
 
 
-def _plan_of_windows(plan: RunPlan, windows: Windows) -> RunPlan:
-    """The same for blend and patch: some rows of windows, each with whole batches."""
-    across = WINDOWS_PX // (WINDOW_ROWS * windows.size[0] * windows.size[1])
-    batches = max(1, min(across, MOST_ACROSS) // windows.batch)
-    rows, columns = (
-        windows.place(axis, min(count, windows.count[axis]) - 1).stop - windows.place(axis, 0).start
-        for axis, count in enumerate((WINDOW_ROWS, batches * windows.batch))
+def plan_of_windows(plan: RunPlan, windows: Windows) -> RunPlan:
+    """The same for blend and patch: some rows of windows, each of whole batches."""
+    part = max((part for tile in plan.tiles() for part in plan.parts(tile)), key=lambda p: p.area)
+    each = windows.batch * windows.size[0] * windows.size[1]
+    rows = max(1, min(WINDOW_ROWS, WINDOWS_PX // each))
+    batches = max(1, min(WINDOWS_PX // (rows * each), MOST_ACROSS // windows.batch))
+    return _plan_of(
+        plan, *(_span_of(plan, windows, axis, part, n) for axis, n in enumerate((rows, batches)))
     )
-    return _plan_of(plan, middle(plan, 0, rows), middle(plan, 1, min(plan.tile[1], columns)))
+
+
+def _span_of(plan: RunPlan, windows: Windows, axis: int, part: Box, count: int) -> Span:
+    """What only ``count`` rows, or batches, of windows give, from the middle of a part on.
+
+    Windows that overlap by more than half have no px of their own; others are computed for them.
+    """
+    span, unit = part.spans[axis], plan.averaged[axis]
+    each = windows.batch if axis else 1
+    touching = windows.touching(axis, span)
+    first = max(touching[len(touching) // 2] // each - count // 2, 0) * each
+    last = min(first + count * each, windows.count[axis]) - 1
+    begin, end = windows.place(axis, first).start, windows.place(axis, last).stop
+    if first:
+        begin = max(begin, windows.place(axis, first - 1).stop)
+    if last + 1 < windows.count[axis]:
+        end = min(end, windows.place(axis, last + 1).start)
+    begin, end = max(begin, span.start), min(end, span.stop)
+    begin = span.start + -(-(begin - span.start) // unit) * unit
+    return Span(begin, min(span.stop, max(begin + unit, end)))
 
 
 def _plan_of(plan: RunPlan, rows: Span, columns: Span) -> RunPlan:

@@ -29,8 +29,8 @@ print(json.dumps([before, planned, peak_bytes()]))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
-@pytest.mark.parametrize("memory", [768 << 20, 1 << 30], ids=["768 MiB", "1 GiB"])
-def test_a_run_keeps_to_its_memory_and_to_what_its_plan_says(memory: int) -> None:
+def test_a_run_keeps_to_its_memory_and_to_what_its_plan_says() -> None:
+    memory = 768 << 20
     done = subprocess.run(
         [sys.executable, "-c", MAPPED, str(memory)], capture_output=True, check=True, text=True
     )
