@@ -8,8 +8,8 @@ and bf16 with the CPU's in fp32, then times ``infer`` from file to Zarr against 
 compiled, bf16, channels-last, on preloaded crops, the best of some batches and sides, no halo, no
 I/O.  How busy the device is comes from ``nvidia-smi``'s own counter, read ten times a second, from
 the first reading at which it does anything to the last.  A map that is further from the CPU's than
-rounding explains ends the script with 1, once all is written; no model is begun that could not be
-done with in time.
+rounding explains ends the script with 1, once all is written; no model is begun that would not be
+done with in time if it took as long as the longest so far.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ from gigafcn.output.ownership import KEY, attributes_of
 from gigafcn.run import tuning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
@@ -174,16 +175,25 @@ def shortcomings(row: dict[str, Any]) -> tuple[list[str], list[str]]:
     return wrong, slow
 
 
+@contextmanager
+def trials_are_worth_it() -> Iterator[None]:
+    """Try strips and columns as for a whole slide; only here, since what is found is kept."""
+    usual, tuning.WORTH_TRIALS = tuning.WORTH_TRIALS, 0
+    try:
+        yield
+    finally:
+        tuning.WORTH_TRIALS = usual
+
+
 def timed(
     module: nn.Module, image: Path, folder: Path, device: str, repeats: int
 ) -> dict[str, Any]:
     """Figures of ``infer``, by precision; the first run of each also tries strips and columns."""
-    tuning.WORTH_TRIALS = 0  # as for a whole slide
     found: dict[str, Any] = {}
-    for precision in ("fp32", "bf16"):
+    for precision in MOST:
         runs, busy = [], []
         for number in range(repeats + 1):
-            with Busy(device) as watched:
+            with Busy(device) as watched, trials_are_worth_it():
                 result = gigafcn.infer(
                     image, module, folder / "timed.zarr", overwrite=True, device=device,
                     precision=precision, verify=number == 0,
@@ -234,7 +244,9 @@ def main() -> None:
         return
     name = torch.cuda.get_device_name() if chosen.device.startswith("cuda") else chosen.device
     rows: list[dict[str, Any]] = []
-    found = {"device": name, "size_px": chosen.size, "machine": machine(), "rows": rows}
+    found: dict[str, Any] = {
+        "device": name, "size_px": chosen.size, "machine": machine(), "rows": rows, "left_out": [],
+    }  # fmt: skip
     out = chosen.out or (RESULTS if chosen.device.startswith("cuda") else None)
     longest = 0.0
     with tempfile.TemporaryDirectory() as place:
@@ -243,6 +255,7 @@ def main() -> None:
         for model in dict.fromkeys(chosen.models):
             start = time.perf_counter()
             if rows and start - began + longest > chosen.minutes * 60:
+                found["left_out"].append(model)
                 print(f"{model}: left out, it would not be done within {chosen.minutes:g} minutes")
                 continue
             rows.append(measured(model, image, Path(place), chosen))

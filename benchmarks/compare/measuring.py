@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 import time
@@ -74,8 +75,9 @@ def _searched(session: Session, row: Row, kept: dict[str, Any], size: int | None
     candidates = [candidate | taken for candidate in row.candidates()]
     if size is None or len(candidates) == 1:
         return {"settings": candidates[0], "tried": []}
-    paces = [_pace(session, row, candidate, size) for candidate in candidates]
-    first = sorted(range(len(paces)), key=paces.__getitem__)[:AGAIN]
+    paces = _paces(session, row, candidates, size)
+    run = [i for i, pace in enumerate(paces) if math.isfinite(pace)]
+    first = sorted(run, key=paces.__getitem__)[:AGAIN]
     turns = [[_pace(session, row, candidates[i], size) for i in first] for _ in range(TURNS)]
     for i, again in zip(first, zip(*turns, strict=True), strict=True):
         paces[i] = statistics.median([paces[i], *again])
@@ -90,8 +92,26 @@ def _searched(session: Session, row: Row, kept: dict[str, Any], size: int | None
         flush=True,
     )
     tried = zip(candidates, paces, strict=True)
-    lines = [{"settings": candidate, "seconds_per_mpx": pace} for candidate, pace in tried]
+    lines = [
+        {"settings": candidate, "seconds_per_mpx": pace if math.isfinite(pace) else None}
+        for candidate, pace in tried
+    ]
     return {"settings": best, "tried": lines}
+
+
+def _paces(session: Session, row: Row, candidates: list[Settings], size: int) -> list[float]:
+    """Seconds per Mpx of each setting; infinity for one that fails where another does not."""
+    paces, failure = [], None
+    for candidate in candidates:
+        try:
+            paces.append(_pace(session, row, candidate, size))
+        except PeerFailure as problem:
+            failure = problem
+            paces.append(math.inf)
+            print(f"{session.network}, {row.name}: {candidate} failed: {problem}", flush=True)
+    if failure is not None and not any(map(math.isfinite, paces)):
+        raise failure
+    return paces
 
 
 def _pace(session: Session, row: Row, settings: Settings, size: int) -> float:

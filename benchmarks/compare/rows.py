@@ -64,7 +64,7 @@ class Row:
 
 _BARE_SEARCH = {"channels_last": LAYOUTS, "folded": LAYOUTS}
 _WINDOW_SEARCH = {"window": WINDOWS_PX, "channels_last": LAYOUTS, "batch": (1, 4)}
-_MONAI = {"overlap": OVERLAP, "buffer_steps": 0}
+_MONAI = {"window": WINDOWS_PX[0], "overlap": OVERLAP, "buffer_steps": 0}
 
 
 def segmentation_rows(memory: int) -> tuple[Row, ...]:
@@ -109,7 +109,7 @@ def _monai_rows(memory: int) -> tuple[Row, ...]:
         Row(
             BLEND, "gigafcn, blend as MONAI", "gigafcn_infer",
             settings={
-                "memory": memory, "mode": "blend", "overlap": OVERLAP,
+                "memory": memory, "mode": "blend", "window": WINDOWS_PX[0], "overlap": OVERLAP,
                 "blend_weights": "constant",
             },
             like=MONAI, taken=("window", "batch"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -95,16 +96,17 @@ def second_section(second: Results) -> str:
     )
 
 
-_DOINGS = ("compute", "pixels to the device", "scores to the host", "read and decode",
+DOINGS = ("compute", "pixels to the device", "scores to the host", "read and decode",
            "compress and store")  # fmt: skip
+"""What threads do in a tile, each once: "read" and "decode" are parts of "read and decode"."""
 
 
 def where_section(where: Results) -> str:
     """Profiles, summed."""
     lines = [
         f"| {row['model']}, {row['size_px']}² | {row['seconds']:.1f} | {row['before']:.1f} | "
-        f"{row['tiles']:.1f} | {row['planned']:.1f} | {row['after']:.1f} | "
-        + " | ".join(f"{row['threads'].get(doing, 0.0):.1f}" for doing in _DOINGS)
+        f"{row['tiles']:.1f} | {row.get('planned', math.nan):.1f} | {row['after']:.1f} | "
+        + " | ".join(f"{row['threads'].get(doing, 0.0):.1f}" for doing in DOINGS)
         + " |"
         for row in where["rows"]
     ]
@@ -122,7 +124,7 @@ def where_section(where: Results) -> str:
             "| model, image | all | before | tiles | planned | after | computing | "
             "pixels normalised | scores: softmax, labels, rounding | reading, decoding | "
             "compressing, storing |",
-            "|" + "---|" * (6 + len(_DOINGS)),
+            "|" + "---|" * (6 + len(DOINGS)),
             *lines,
         ]
     )

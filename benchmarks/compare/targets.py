@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.compare.rows import BLEND, EXACT, MONAI
+from benchmarks.compare.sections import DOINGS
 from benchmarks.compare.training import CLASSIFIER, RANDOM
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def targets_section(results: Results, **others: Results | None) -> str:
     """
     known = {name: found for name, found in others.items() if found}
     where = _computing(known["where"]) if "where" in known else {}
-    found = [*_against_peers(results, where)]
+    outside = _outside(known["where"], _SWEPT[1]) if "where" in known else ""
+    found = [*_against_peers(results, where, outside)]
     for name, lines in (("sweep", _swept), ("dense", _dense), ("second", _second)):
         found += lines(known[name], where) if name in known else ()
     found += _memory(known["large"]) if "large" in known else ()
@@ -80,33 +82,33 @@ def targets_section(results: Results, **others: Results | None) -> str:
     )
 
 
-def _against_peers(results: Results, where: dict[str, str]) -> Iterator[Target]:
-    exact = _pace(results, RANDOM, EXACT)
+def _against_peers(results: Results, where: dict[str, str], outside: str) -> Iterator[Target]:
+    size = max((run["size"] for run in results["runs"]), default=0)
+    exact = _pace(results, RANDOM, EXACT, size)
     if exact is not None:
-        yield _least("exact ÷ bare module, all included", 0.95, exact, where.get(_SWEPT[1], ""))
+        why = where.get(_SWEPT[1], "") + outside
+        yield _least("exact ÷ bare module, all included", 0.95, exact, why)
     for name, (rows, asked) in _PEERS.items():
-        theirs = [(pace, row) for row in rows if (pace := _pace(results, RANDOM, row))]
+        theirs = [(pace, row) for row in rows if (pace := _pace(results, RANDOM, row, size))]
         if exact is None or not theirs:
             continue
         pace, row = max(theirs)
         why = _repeated(results, row)
         yield _least(f"exact ÷ {name}", asked, exact / pace, why)
-    blend, monai = (_pace(results, RANDOM, row) for row in (BLEND, MONAI))
+    blend, monai = (_pace(results, RANDOM, row, size) for row in (BLEND, MONAI))
     if blend and monai:
         yield _least("blend ÷ MONAI", 1.1, blend / monai, where.get("ResNet-18 U-Net, blend", ""))
-    patch = _pace(results, CLASSIFIER, "patch")
+    patch = _pace(results, CLASSIFIER, "patch", size)
     if patch is not None:
         why = where.get("ResNet-18 classifier, patch", "")
         yield _least("patch ÷ bare module on preloaded batches", 0.9, patch, why)
 
 
-def _pace(results: Results, network: str, row: str) -> float | None:
-    """Median speed over the bare module's, at the largest size."""
-    runs = [r for r in results["runs"] if (r["network"], r["row"]) == (network, row)]
-    if not runs:
-        return None
-    size = max(r["size"] for r in runs)
-    return float(statistics.median(r["over_bare"] for r in runs if r["size"] == size))
+def _pace(results: Results, network: str, row: str, size: int) -> float | None:
+    """Median speed over the bare module's, at a size."""
+    key = (network, row, size)
+    runs = [r for r in results["runs"] if (r["network"], r["row"], r["size"]) == key]
+    return float(statistics.median(r["over_bare"] for r in runs)) if runs else None
 
 
 def _least(what: str, asked: float, measured: float, why: str) -> Target:
@@ -118,7 +120,7 @@ def _repeated(results: Results, row: str) -> str:
     runs = [r for r in results["runs"] if (r["network"], r["row"]) == (RANDOM, row)]
     told = next((r["window"] for r in runs[::-1] if "window" in r), None)
     if told is not None:
-        times = (told["side"] / told["tile"]) ** 2
+        times = told["times"]
     else:
         settings = results["settings"].get(RANDOM, {}).get(row, {}).get("settings", {})
         if "overlap" not in settings:
@@ -130,17 +132,23 @@ def _repeated(results: Results, row: str) -> str:
 
 
 def _computing(where: Results) -> dict[str, str]:
-    """By model: what of the threads' time is not computing."""
+    """By model: how much of what its threads do in the tiles is not computing."""
     told = {}
     for row in where["rows"]:
-        threads = row["threads"]
-        busy = sum(s for name, s in threads.items() if not name.startswith("wait"))
-        outside = row["before"] + row["after"]
+        busy = sum(row["threads"].get(doing, 0.0) for doing in DOINGS)
         told[row["model"]] = (
-            f"{threads['compute'] / busy:.0%} of its threads' busy time is computing, and "
-            f"{outside / row['seconds']:.0%} of its time passes before and after the tiles"
+            f"of what its threads do, computing is {row['threads']['compute'] / busy:.0%}"
         )
     return told
+
+
+def _outside(where: Results, model: str) -> str:
+    """How much of the time of a run passes before and after the tiles."""
+    for row in where["rows"]:
+        if row["model"] == model:
+            share = (row["before"] + row["after"]) / row["seconds"]
+            return f"; {share:.0%} of its time passes before and after the tiles"
+    return ""
 
 
 def _swept(sweep: Results, where: dict[str, str]) -> Iterator[Target]:
@@ -186,7 +194,7 @@ def _planned(known: dict[str, Results]) -> Iterator[Target]:
     times = [row["plan_over_measured"] for row in swept.get("speed", ())]
     times += [row["estimated_seconds"] / row["seconds"] for row in swept.get("memory", ())]
     times += [row["planned_seconds"] / row["seconds"] for row in large.get("rows", ())]
-    times += [row["planned"] / row["tiles"] for row in where.get("rows", ())]
+    times += [row["planned"] / row["tiles"] for row in where.get("rows", ()) if "planned" in row]
     if times:
         told = f"{min(times):.2f} to {max(times):.2f} of it"
         reached = max(times) <= 1 + WITHIN and min(times) >= 1 - WITHIN
