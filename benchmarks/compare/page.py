@@ -11,6 +11,7 @@ from benchmarks.compare.rows import (
     BLEND,
     EXACT,
     MONAI,
+    MONAI_LARGE,
     Row,
     classifier_rows,
     segmentation_rows,
@@ -28,8 +29,8 @@ from benchmarks.compare.targets import targets_section
 from benchmarks.compare.training import CLASSIFIER, TRAINED
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compare.md"
-AGAINST = ("windows", MONAI, "MONAI gaussian", "MONAI buffered", "torch-em", "torch-em pipelined",
-           "TIAToolbox", "dask")  # fmt: skip
+AGAINST = ("windows", MONAI, MONAI_LARGE, "MONAI gaussian", "MONAI buffered", "torch-em",
+           "torch-em pipelined", "TIAToolbox", "dask")  # fmt: skip
 Results = dict[str, Any]
 
 
@@ -228,11 +229,12 @@ def _columns(results: Results) -> str:
             "border included, which some peers mirror. *Mean IU* is against the mask that the "
             "image was drawn from. Exact is not by itself more accurate.",
             "- *Exact windows, recomputed*: tile and halo as one window of the module, in the "
-            "memory that gigafcn's exact run took at that size; larger images than 4096² are "
-            "mapped in their middle only, since each px costs the same, and its differences are of "
-            "a middle of 2048².",
+            "memory that gigafcn's exact run took at that size (one window takes no more; many "
+            "leave pieces beside it). Of larger images than 4096² a middle of whole tiles is "
+            "mapped, differences are of a middle of 2048².",
             "- Peers run the module as it is given, not folded by hand; windows, layouts and "
-            "batches are the fastest of those tried, overlaps and halos are given. Every process, "
+            "batches are the fastest of those tried, overlaps, halos and MONAI's windows are "
+            "given: which of them is faster depends on how many fit the image. Every process, "
             "the bare module's too, keeps the memory that it frees (glibc: "
             "`MALLOC_MMAP_THRESHOLD_` 32 MiB, `MALLOC_TRIM_THRESHOLD_` 1 GiB), as gigafcn's does "
             "by itself.",

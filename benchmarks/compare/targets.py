@@ -10,7 +10,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.compare.rows import BLEND, EXACT, MONAI
+from benchmarks.compare.rows import BLEND, EXACT, MONAI, MONAI_LARGE
 from benchmarks.compare.sections import DOINGS
 from benchmarks.compare.training import CLASSIFIER, RANDOM
 
@@ -21,7 +21,7 @@ Results = dict[str, Any]
 
 WITHIN, FLAT, MOST_SECONDS, MEMORY = 0.30, 0.10, 5.0, 4 << 30
 _PEERS = {
-    "MONAI": ((MONAI, "MONAI gaussian", "MONAI buffered"), 2.0),
+    "MONAI": ((MONAI, MONAI_LARGE, "MONAI gaussian", "MONAI buffered"), 2.0),
     "TIAToolbox": (("TIAToolbox",), 2.0),
     "torch-em": (("torch-em", "torch-em pipelined"), 1.4),
     "exact windows in the same memory": (("windows",), 4.0),
