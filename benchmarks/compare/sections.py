@@ -42,7 +42,9 @@ def scaling_section(scaling: Results) -> str:
         "",
         f"MONAI UNet(16, 32, 64, 128), an image of one colour ({on(scaling)}), gigafcn given "
         f"{scaling['memory_bytes'] / 2**30:g} GiB. *Computing* leaves out what does not grow: "
-        "analysis, planning, picture. By `python -m benchmarks.scaling`.",
+        "analysis, planning, picture. Tiles are the best within what is given, not of one size, "
+        "and memory is theirs; at one width of tiles it is flat, see below. By "
+        "`python -m benchmarks.scaling`.",
         "",
         "| side, px | seconds per Mpx | computing | peak memory |",
         "|---|---|---|---|",
