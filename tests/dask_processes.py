@@ -20,8 +20,9 @@ QUIETLY = ("--no-dashboard",)
 
 
 def environment() -> dict[str, str]:
-    """Of a process that shall find this checkout's gigafcn."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    """Of a process that shall find this checkout's gigafcn, and not hang in Dask's profiler."""
+    unprofiled = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+    return os.environ | {"PYTHONPATH": str(ROOT)} | unprofiled
 
 
 @contextmanager

@@ -39,6 +39,9 @@ trap finish EXIT
 dask scheduler "${tls[@]}" --port 0 --no-dashboard --scheduler-file "$work/scheduler.json" &
 helpers+=($!)
 
+# Python 3.11 may hang for good in Dask's profiler.
+export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False
+
 # One tile at a time per worker (--nthreads 1), and a memory limit that is said: Dask would guess.
 # Workers leave one after the other before the time is up, so that no tile is cut off.
 srun dask worker "${tls[@]}" --scheduler-file "$work/scheduler.json" --no-dashboard \

@@ -111,6 +111,8 @@ def _configuration(threads: int) -> dict[str, Any]:
     unused = ("target", "spill", "pause")
     return {
         "distributed.nanny.pre-spawn-environ": environment,
+        # Python 3.11 may hang for good where it looks at the stacks of all threads (crew.py).
+        "distributed.worker.profile.enabled": False,
         # Else a worker that is not back by then is dropped, and on a busy machine none is.
         "distributed.deploy.lost-worker-timeout": "1 day",
         **{f"distributed.worker.memory.{name}": False for name in unused},

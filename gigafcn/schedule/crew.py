@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import socket
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
@@ -71,6 +72,14 @@ class Report:
     limit: int = 0
     """Bytes at which Dask ends it; 0 if it does not."""
 
+    may_hang: bool = False
+    """Whether Dask's profiler may stop it for good.
+
+    To look at the stacks of all threads, Python 3.11 holds a lock that every new thread needs; if
+    it collects garbage meanwhile, both wait for each other forever
+    (https://github.com/dask/distributed/issues/8616).
+    """
+
 
 def asked_of_workers(
     packages: tuple[str, ...], *, gpus: bool
@@ -90,11 +99,15 @@ def asked_of_workers(
         }
         if None in found["versions"].values():
             return found
-        from gigafcn.schedule import resources  # here, since it may be missing there
+        import dask  # here, since they may be missing there
+
+        from gigafcn.schedule import resources
 
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         found["cpus"] = tuple(cpus)[: resources.available_cpus()] or (0,)
         found["free"] = resources.available_memory()
+        sampled = dask.config.get("distributed.worker.profile.enabled", True)
+        found["may_hang"] = sampled and sys.version_info[:2] == (3, 11)
         if gpus:
             import torch  # takes seconds
 
@@ -124,6 +137,7 @@ def foreign_crew(reports: list[Report], asked: int | None = None) -> Crew:
     _warn_of_versions(reports)
     _warn_of_threads(reports)
     _warn_of_limits(reports)
+    _warn_of_profilers(reports)
     sharing = Counter((report.host, report.cpus) for report in reports)
     hosts = Counter(report.host for report in reports)
     threads = min(max(1, len(r.cpus) // sharing[r.host, r.cpus]) for r in reports)
@@ -199,6 +213,16 @@ def _warn_of_limits(reports: list[Report]) -> None:
             "follows --nthreads); start workers with --memory-limit",
             _names(low), low[0].limit / 2**30, low[0].free / 2**30,
         )  # fmt: skip
+
+
+def _warn_of_profilers(reports: list[Report]) -> None:
+    hanging = [r for r in reports if r.may_hang]
+    if hanging:
+        log.warning(
+            "Dask's profiler may stop Python 3.11 for good on %s; start workers with "
+            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",
+            _names(hanging),
+        )
 
 
 def _counted(count: int, what: str) -> str:

@@ -7,7 +7,9 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
+import time
 from asyncio import Future
 from typing import Any
 
@@ -39,6 +41,28 @@ def test_a_worker_process_has_its_threads_and_leaves_stopping_to_the_driver(
     assert threads == "3"
     # A task runs in a thread of its own, which holds back what its process does.
     assert {signal.SIGINT, signal.SIGTERM} <= held
+
+
+def looks_at_stacks() -> int:
+    """How often somebody looks at the stacks of all threads while whoever calls this works."""
+    looks = []
+    look = sys._current_frames
+
+    def counted() -> dict[int, Any]:
+        looks.append(time.monotonic())
+        return look()
+
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(sys, "_current_frames", counted)
+        time.sleep(0.3)
+    return len(looks)
+
+
+@pytest.mark.parametrize("workers", [None, pytest.param(1, marks=pytest.mark.dask)])
+def test_nobody_looks_at_the_stacks_of_threads_where_python_may_hang(workers: int | None) -> None:
+    # To do so, Python 3.11 takes a lock that new threads need, and may wait for them meanwhile.
+    with local_client(workers, Equipment()) as client:
+        assert client.submit(looks_at_stacks, pure=False).result() == 0
 
 
 def listening() -> list[str]:

@@ -42,6 +42,7 @@ def test_memory_is_half_of_what_the_worst_off_may_take() -> None:
     [
         ({"versions": HERE | {"torch": "2.11.0"}}, "torch is .* here, 2.11.0 on worker tcp://a:1"),
         ({"dask_threads": 16}, "16 Dask threads in .*--nthreads 1"),
+        ({"may_hang": True}, "stop Python 3.11 for good on worker tcp://a:1 .*ENABLED=False"),
         ({"limit": GIB}, "ends worker .* at 1.0 GiB although 8.0 GiB are free.*--memory-limit"),
     ],
 )
