@@ -52,6 +52,9 @@ LEAST_GAIN, LEAST_SHARE = 1.8, 0.95
 
 Cores = tuple[int, ...]
 
+UNPROFILED = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+"""As in the clusters that gigafcn starts; Python 3.11 may hang in Dask's profiler."""
+
 
 @contextmanager
 def process(words: list[str], folder: str, cores: Cores | None = None) -> Iterator[int]:
@@ -60,6 +63,7 @@ def process(words: list[str], folder: str, cores: Cores | None = None) -> Iterat
     started = subprocess.Popen(
         [sys.executable, "-m", "dask", *words],
         cwd=folder,
+        env=os.environ | UNPROFILED,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=pinned,
