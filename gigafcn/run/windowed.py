@@ -37,6 +37,11 @@ Pair = tuple[int, int]
 CALL_PX = {"cpu": 512 * 512, "cuda": 16 * 512 * 512}
 """Px of a call of the module, by kind of device, unless the batch was given."""
 
+PATCH_CALLS = 2
+"""Times as many px in a call of a classifier on a processor: after a few layers its maps are small.
+Measured with ResNet-18 on two processors: 1.06 times as fast at windows of 224 and 256 px, 1.03 at
+96, 0.97 at 512; a U-Net is 0.92 to 0.98 times as fast."""
+
 MOST_WINDOWS = 64
 """Windows of a call, unless the batch was given."""
 
@@ -81,7 +86,7 @@ def windowed(
     }
     shape = (channels, *size)
     forward = tuned_forward(model.module, choices.output(model, options), shape, **place)
-    probe = probed(forward, shape, _batches(options.batch, size, device), **place)
+    probe = probed(forward, shape, _batches(options, size, device), **place)
     windows = _windows(image, size, model, options, probe)
     border = options.border or "valid"
     geometry = windows_geometry(image, windows, border=border)
@@ -143,11 +148,14 @@ def _pair(name: str, value: int | Pair) -> Pair:
     return sides[0], sides[1]
 
 
-def _batches(asked: int | None, size: Pair, device: str) -> list[int]:
+def _batches(options: Options, size: Pair, device: str) -> list[int]:
     """Windows per call to try, the most first."""
-    if asked is not None:
-        return [asked]
-    budget = CALL_PX["cuda" if device.startswith("cuda") else "cpu"]
+    if options.batch is not None:
+        return [options.batch]
+    gpu = device.startswith("cuda")
+    budget = CALL_PX["cuda" if gpu else "cpu"]
+    if options.mode == "patch" and not gpu:
+        budget *= PATCH_CALLS
     most = max(1, min(MOST_WINDOWS, budget // (size[0] * size[1])))
     return [most >> halved for halved in range(most.bit_length())]
 

@@ -249,6 +249,18 @@ def test_what_was_done_stands_in_the_map(tmp_path: Path) -> None:
     assert plan.windows.batch == 2
 
 
+@pytest.mark.parametrize(
+    ("mode", "window", "batch"), [("blend", 256, 4), ("patch", 256, 8), ("patch", 16, 64)]
+)
+def test_a_classifier_gets_more_windows_at_once(mode: str, window: int, batch: int) -> None:
+    net = Classifier(window) if mode == "patch" else Skip()
+    report = gigafcn.plan_run(
+        small_image(600, 600), random_numbers(net), mode=mode, window=window, device="cpu"
+    )
+    assert report.windows is not None
+    assert report.windows.batch == batch
+
+
 def test_a_plan_tells_of_windows_and_waste() -> None:
     report = gigafcn.plan_run(
         small_image(400, 400), random_numbers(uneven()), mode="blend", window=100, overlap=0.5
