@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import platform
 import re
@@ -10,6 +11,7 @@ import sys
 from dataclasses import replace
 from importlib import metadata
 
+import dask
 import pytest
 from distributed.protocol.pickle import dumps
 
@@ -54,6 +56,13 @@ def test_what_is_odd_is_told_in_one_line(
     (record,) = caplog.records
     assert re.search(warning, record.getMessage())
     assert "\n" not in record.getMessage()
+
+
+@pytest.mark.parametrize("profiled", [True, False])
+def test_a_worker_says_whether_it_may_hang(profiled: bool) -> None:
+    with dask.config.set({"distributed.worker.profile.enabled": profiled}):
+        told = asyncio.run(asked_of_workers(PACKAGES, gpus=False)())
+    assert told["may_hang"] == (profiled and sys.version_info[:2] == (3, 11))
 
 
 def test_more_memory_than_dask_allows_is_told(caplog: pytest.LogCaptureFixture) -> None:
