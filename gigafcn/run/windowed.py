@@ -38,9 +38,10 @@ CALL_PX = {"cpu": 512 * 512, "cuda": 16 * 512 * 512}
 """Px of a call of the module, by kind of device, unless the batch was given."""
 
 PATCH_CALLS = 2
-"""Times as many px in a call of a classifier on a processor: after a few layers its maps are small.
-Measured with ResNet-18 on two processors: 1.06 times as fast at windows of 224 and 256 px, 1.03 at
-96, 0.97 at 512; a U-Net is 0.92 to 0.98 times as fast."""
+"""Times as many px in a call of a classifier on a processor.  Nets whose first layer strides have
+small maps, of which more fit the caches: ResNet-18 is 1.02 to 1.08 times as fast; VGG-16, whose
+first layers are as large as the window, 0.96 times (2 cores of an Intel Xeon;
+``benchmarks/batches.py``)."""
 
 MOST_WINDOWS = 64
 """Windows of a call, unless the batch was given."""
@@ -88,8 +89,7 @@ def windowed(
     forward = tuned_forward(model.module, choices.output(model, options), shape, **place)
     probe = probed(forward, shape, _batches(options, size, device), **place)
     windows = _windows(image, size, model, options, probe)
-    border = options.border or "valid"
-    geometry = windows_geometry(image, windows, border=border)
+    geometry = windows_geometry(image, windows, border=options.border or "valid")
     end = choices.Ending(probe.last_op, probe.classes)
     activation, exclusive = choices.activation(model, end, options)
     kept = saving(
