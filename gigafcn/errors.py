@@ -7,7 +7,11 @@ A message is one line: what failed, where, the value with its unit, the limit, t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class GigafcnError(Exception):
@@ -20,6 +24,49 @@ class UsageError(GigafcnError, ValueError):
     """The request itself cannot be carried out: bad option, output exists, budget too small."""
 
     exit_code: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One possible answer to a question that only the user can answer."""
+
+    option: str
+    """Keyword of :func:`gigafcn.infer` that gives it, such as ``activation``."""
+
+    value: str
+    """Its value, as on the command line, such as ``softmax``; "" for a switch."""
+
+    meaning: str
+    """What follows from it, in a few words."""
+
+    @property
+    def flag(self) -> str:
+        """The flag of the command line, such as ``--output-name``."""
+        return "--" + self.option.replace("_", "-")
+
+
+class QuestionError(UsageError):
+    """Several answers are possible and none may be taken in silence; nothing was begun.
+
+    Parameters
+    ----------
+    question
+        What is open, and the values that leave it open, without a full stop.
+    answers
+        The possible ones, the likeliest first.  The command line prints the complete command
+        for each.
+    """
+
+    def __init__(self, question: str, answers: Sequence[Answer]) -> None:
+        self.question, self.answers = question, tuple(answers)
+        ways = "; ".join(
+            " ".join(filter(None, (one.flag, one.value))) + f" ({one.meaning})" for one in answers
+        )
+        super().__init__(f"{question}; say which: {ways}")
+
+    def __reduce__(self) -> tuple[type[QuestionError], tuple[str, tuple[Answer, ...]]]:
+        """Travel between processes with its answers."""
+        return type(self), (self.question, self.answers)
 
 
 class SlideError(GigafcnError, OSError):

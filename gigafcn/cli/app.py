@@ -31,6 +31,7 @@ from cyclopts import (
 )
 from pydantic import ValidationError as InvalidOptions
 
+from gigafcn.cli.answers import TYPED, show_answers
 from gigafcn.cli.check import check
 from gigafcn.cli.demo import demo
 from gigafcn.cli.evaluate import evaluate
@@ -115,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _collect_rarely()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    TYPED.set(tuple(words))
     os.environ.update(waiting_policy(os.environ))  # before a command loads torch
 
     def run() -> object:
@@ -159,6 +161,7 @@ def guarded(run: Callable[[], object], *, debug: bool = False, quiet: bool = Fal
             traceback.print_exc()
         message, code = explained(error)
         fail(message)
+        show_answers(error)
         return code
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gigafcn.cli.answers import show_answers
 from gigafcn.cli.exporting import exported
 from gigafcn.cli.naming import map_paths, stem_of
 from gigafcn.cli.reporting import (
@@ -144,6 +145,7 @@ class _Voice:
         if self.json:
             say_json("error", slide=one.shown, message=message, exit_code=code)
         fail(message)
+        show_answers(error)
         return message
 
 
