@@ -6,7 +6,7 @@ decode them; tifffile's handle, which no two threads may use, is closed again.  
 positioned reads of the file and pure decoders, so a slide serves any number of threads.
 
 Values are returned as stored, in native byte order: no inversion of min-is-white, no gamma, no
-colour profile.  JPEG in YCbCr becomes RGB.
+colour profile.  YCbCr becomes RGB (:mod:`tiff_codecs`).
 """
 
 from __future__ import annotations

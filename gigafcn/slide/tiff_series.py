@@ -23,15 +23,24 @@ from gigafcn.slide.marks import Mark
 from gigafcn.slide.mpp import parse_number
 from gigafcn.slide.protocol import Pixels, check_dtype, check_plane, downsample_of
 from gigafcn.slide.segments import SEGMENT_LIMIT_BYTES
+from gigafcn.slide.tiff_codecs import (
+    APERIO_YCBCR,
+    JPEG,
+    LERC,
+    WEBP,
+    YCBCR,
+    jpeg_decoder,
+    lerc_decoder,
+    rgb_of_ycbcr,
+)
 from gigafcn.slide.tiff_plane import Plane, RawPlane, SegmentPlane, check_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
-_JPEG = {6, 7, 33007, 34892}
 _JPEG_2000 = {33003, 33004, 33005, 34712}
-_RGB, _PALETTE, _YCBCR = 2, 3, 6
+_RGB, _PALETTE = 2, 3
+_OTHER_COLOURS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv"}
 
 
 def choose_series(tif: TiffFile, path: str) -> TiffPageSeries:
@@ -166,8 +175,17 @@ def _check_page(page: TiffPage, path: str) -> None:
     check_dtype(path, page.dtype)
     if page.photometric == _PALETTE:
         raise SlideError(f"{path} holds palette colours; convert it to RGB")
-    if page.photometric == _YCBCR and page.compression not in _JPEG:
-        raise SlideError(f"{path} holds YCbCr colours without JPEG compression; convert it to RGB")
+    if page.photometric in _OTHER_COLOURS:
+        colours = _OTHER_COLOURS[page.photometric]
+        raise SlideError(f"{path} holds {colours} colours; convert it to RGB")
+    turned = page.compression in JPEG | _JPEG_2000 and page.planarconfig == 1
+    if page.photometric == YCBCR and not (turned and page.samplesperpixel == 3):
+        how = f"compression {page.compression}, {page.samplesperpixel} samples"
+        raise SlideError(
+            f"{path} holds YCbCr colours in a way that is not read ({how}); convert it to RGB"
+        )
+    if page.compression == WEBP and page.planarconfig != 1:
+        raise SlideError(f"{path} holds WebP of channels stored apart; write them interleaved")
     if len(page.dataoffsets) == 0:
         raise SlideError(f"{path} has a page without tiles or strips; export it again")
     decoded = math.prod(_segment_shape(page)) * _samples(page) * page.dtype.itemsize
@@ -181,7 +199,7 @@ def _check_page(page: TiffPage, path: str) -> None:
 
 def blank_of(page: TiffPage) -> float:
     """Value for px without a value of their own: white in pictures, else 0."""
-    picture = page.photometric in (_RGB, _YCBCR) and page.dtype == np.uint8
+    picture = page.photometric in (_RGB, YCBCR) and page.dtype == np.uint8
     return 255.0 if picture and PIXEL_SCALE not in page.tags else 0.0
 
 
@@ -262,20 +280,52 @@ def _decoder(
     page: TiffPage | TiffFrame, keyframe: TiffPage, first: int
 ) -> Callable[[bytes, int], Pixels]:
     """Decode a segment of the plane whose first segment has index ``first`` in the page."""
-    decode, segment = keyframe.decode, _segment_shape(keyframe)
-    tables: dict[str, Any] = {}
-    if keyframe.compression in _JPEG:
-        tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
+    segment = _segment_shape(keyframe)
+    if keyframe.compression in JPEG or keyframe.compression == LERC:
+        is_jpeg = keyframe.compression in JPEG
+        samples = jpeg_decoder(page, keyframe) if is_jpeg else lerc_decoder(keyframe)
+
+        def run_fitted(data: bytes, index: int) -> Pixels:
+            if is_jpeg:
+                check_stream(data, segment)
+            return _fitted(samples(data), index, keyframe)
+
+        return run_fitted
+    decode = keyframe.decode
     # Other codecs fill a buffer of the segment's size and may contain a stream's magic by chance.
-    has_header = keyframe.compression in _JPEG | _JPEG_2000
+    has_header = keyframe.compression in _JPEG_2000
 
     def run(data: bytes, index: int) -> Pixels:
         if has_header:
             check_stream(data, segment)
-        array, _, _ = decode(data, first + index, **tables)
+        array, _, _ = decode(data, first + index)
         if array is None:
             raise tifffile.TiffFileError(f"segment {index} decodes to nothing")
         pixels: Pixels = array[0]
+        if keyframe.compression == APERIO_YCBCR and pixels.shape[-1] == 3:
+            return rgb_of_ycbcr(data, pixels)
         return pixels
 
     return run
+
+
+def _fitted(pixels: Pixels, index: int, page: TiffPage) -> Pixels:
+    """Pixels of a segment that may be larger than the image has room for, or end at its edge.
+
+    Raises
+    ------
+    TiffFileError
+        If they are of another size.
+    """
+    height, width = _segment_shape(page)
+    down, across = divmod(index, -(-int(page.imagewidth) // width))
+    least = (
+        min(height, int(page.imagelength) - down * height),
+        min(width, int(page.imagewidth) - across * width),
+    )
+    if pixels.shape[0] < least[0] or not least[1] <= pixels.shape[1] <= width:
+        raise tifffile.TiffFileError(
+            f"segment {index} of {pixels.shape[0]} x {pixels.shape[1]} px (y, x) does not fill its "
+            f"{least[0]} x {least[1]} px"
+        )
+    return pixels[:height]

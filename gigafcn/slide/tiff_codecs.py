@@ -1,0 +1,107 @@
+"""Which samples does an encoded segment of a TIFF hold: colours of JPEG, what LERC leaves out?
+
+PhotometricInterpretation says what the components of JPEG are: YCbCr becomes RGB, and of all else
+the samples are what is stored, for they may be bands of any kind.  What a JPEG decoder would guess
+from their number plays no part.  One marker says more than the tag: JFIF, whose three components
+are YCbCr by definition.  Bio-Formats and tifffile write such streams in pages that say RGB or
+min-is-black.  JPEG 2000 of Aperio's YCbCr kind holds YCbCr unless its codestream says that the
+decoder turns it.
+
+LERC notes px without a value in a mask of its own: there floats are NaN, and an alpha that the
+codec left out is 0, as GDAL reads them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import imagecodecs
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tifffile import TiffFrame, TiffPage
+
+    from gigafcn.slide.protocol import Pixels
+
+JPEG = frozenset({6, 7, 33007, 34892})
+"""Kinds of compression that are JPEG."""
+
+LERC = 34887
+WEBP = 50001
+
+APERIO_YCBCR = 33003
+"""JPEG 2000 whose components are YCbCr."""
+
+YCBCR = 6
+"""PhotometricInterpretation of YCbCr."""
+
+_UNKNOWN, _GREY, _RGB, _YCBCR, _CMYK = range(5)
+"""Colour spaces by libjpeg's numbers."""
+
+_SPACE_OF = {1: _GREY, 3: _RGB, 4: _CMYK}
+"""Space that is left as it is, by the number of components."""
+
+
+def jpeg_decoder(page: TiffPage | TiffFrame, keyframe: TiffPage) -> Callable[[bytes], Pixels]:
+    """Samples (y, x, c) of JPEG segments of a page, with as many rows as the stream has."""
+    tables, header = page.jpegtables, keyframe.jpegheader
+    samples = int(keyframe.samplesperpixel) if keyframe.planarconfig == 1 else 1
+    turned = keyframe.photometric == YCBCR and samples == 3
+
+    def run(data: bytes) -> Pixels:
+        ycbcr = turned or (samples == 3 and data[6:10] == b"JFIF")
+        own = _SPACE_OF.get(samples, _UNKNOWN)
+        array: Pixels = imagecodecs.jpeg_decode(
+            data,
+            tables=tables,
+            header=header,
+            colorspace=_YCBCR if ycbcr else own,
+            outcolorspace=_RGB if ycbcr else own,
+        )
+        return array if array.ndim == 3 else array[..., np.newaxis]
+
+    return run
+
+
+def lerc_decoder(keyframe: TiffPage) -> Callable[[bytes], Pixels]:
+    """Samples (y, x, c) of LERC segments, with NaN or alpha 0 where the codec has no value."""
+    samples = int(keyframe.samplesperpixel) if keyframe.planarconfig == 1 else 1
+    width = int(keyframe.tilewidth if keyframe.is_tiled else keyframe.imagewidth)
+
+    def channels_last(found: Pixels) -> Pixels:
+        """Bands that leave out different px are stored one after the other."""
+        if found.ndim == 3 and found.shape[0] == samples and found.shape[2] == width != samples:
+            return np.moveaxis(found, 0, -1)
+        return found if found.ndim == 3 else found[..., np.newaxis]
+
+    def run(data: bytes) -> Pixels:
+        found, valid = imagecodecs.lerc_decode(data, masks=True)
+        pixels = channels_last(found)
+        held = np.ones((*pixels.shape[:2], 1), bool) if valid is None else channels_last(valid)
+        if pixels.dtype.kind == "f":
+            pixels = np.where(held, pixels, np.array(np.nan, pixels.dtype))
+        if pixels.dtype == np.uint8 and pixels.shape[2] == samples - 1:
+            alpha = np.where(held, np.uint8(255), np.uint8(0))
+            pixels = np.concatenate([pixels, alpha], axis=2)
+        return pixels
+
+    return run
+
+
+def rgb_of_ycbcr(data: bytes, samples: Pixels) -> Pixels:
+    """RGB of a JPEG 2000 codestream of YCbCr, (y, x, 3); as it is if the decoder turned it."""
+    if _is_turned(data):
+        return samples
+    y, blue, red = np.moveaxis(samples.astype(np.float32), -1, 0)
+    blue, red = blue - 128, red - 128
+    rgb = (y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue)
+    turned: Pixels = np.clip(np.rint(np.stack(rgb, axis=-1)), 0, 255).astype(np.uint8)
+    return turned
+
+
+def _is_turned(data: bytes) -> bool:
+    """Whether a codestream says that its components are transformed to RGB when it is decoded."""
+    at = data.find(b"\xff\x52")  # coding style default
+    return at >= 0 and len(data) > at + 8 and data[at + 8] == 1
