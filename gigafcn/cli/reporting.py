@@ -170,6 +170,8 @@ def closing_line(result: Result) -> str:
         notes.append(f"{1 - computed:.0%} left out as background")
     elif stained is not None and stained < MUCH_TISSUE:
         notes.append(f"{stained:.0%} looks like tissue (--tissue auto leaves the rest out)")
+    if summary.get("no_data_px"):
+        notes.append(f"{summary['no_data_px']} px of the image hold no data")
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
     last = ", ".join([f"bottleneck {slowest}", *notes])

@@ -19,6 +19,7 @@ from gigafcn.model.loading import LoadedModel, load_model
 from gigafcn.plan.run_plan import Scaling
 from gigafcn.schedule.crew import MEMORY_SHARE
 from gigafcn.schedule.resources import available_memory, threads_per_worker
+from gigafcn.slide.protocol import colours_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,16 +82,21 @@ def channels(
     slide: Slide, model: LoadedModel, asked: Sequence[int | str] | None
 ) -> tuple[int, ...]:
     """Channels of the slide that the model sees, in its order."""
-    chosen = tuple(range(slide.channels))
+    chosen = colours_of(slide)
     if asked is not None:
         chosen = tuple(_channel(slide, one) for one in asked)
+    elif slide.traits.alpha is not None:
+        log.info("channel %d is alpha and not fed to the model, unless --channels names it",
+                 slide.traits.alpha)  # fmt: skip
     if not chosen:
         raise UsageError("channels must name one channel at least")
     wanted = model.channels
     if wanted is not None and wanted != len(chosen):
+        alpha = slide.traits.alpha
+        beside = f" beside alpha, channel {alpha}" if alpha not in (None, *chosen) else ""
         raise SlideError(
-            f"{slide.name} gives {len(chosen)} channels, model {model.name} takes {wanted}; "
-            f"choose them with --channels"
+            f"{slide.name} gives {len(chosen)} channels{beside}, model {model.name} takes "
+            f"{wanted}; choose them with --channels"
         )
     return chosen
 

@@ -345,6 +345,7 @@ def _run(
     shape = (len(spec.stored) or 1, *spec.shape)
     figures = summary(request, outcome, seconds) | drawn
     figures["failed_regions"] = found.failed
+    figures["no_data_px"] = found.marks["no_data"]
     if request.options.profile:
         figures["profile"] = write_profile(folder.path / "profile.json", outcome.receipts)
     if len(left) < len(boxes):

@@ -22,6 +22,7 @@ from gigafcn.plan.tissue import Tissue
 from gigafcn.slide.annotations import read_polygons
 from gigafcn.slide.fingerprint import hash_file
 from gigafcn.slide.opening import open_slide
+from gigafcn.slide.protocol import colours_of
 from gigafcn.slide.thumbnail import read_thumbnail
 from gigafcn.slide.tissue import tissue_mask
 
@@ -154,7 +155,7 @@ def described_tissue(plan: RunPlan, options: Options) -> dict[str, Any]:
 
 def looks_stained(slide: Slide) -> bool:
     """Whether tissue can be told by colour at all."""
-    return slide.channels == 3 and slide.dtype == np.uint8
+    return len(colours_of(slide)) == 3 and slide.dtype == np.uint8
 
 
 def _by_colour(slide: Slide, cells: Cells) -> NDArray[np.bool_]:

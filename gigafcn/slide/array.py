@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gigafcn.errors import RunError, SlideError
+from gigafcn.slide.declared import without_data
 from gigafcn.slide.marks import Reading, with_no_data
 from gigafcn.slide.protocol import Level, Pixels, check_box, check_dtype, default_channel_names
 from gigafcn.slide.traits import Traits
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gigafcn.geometry import Box
 
 MOST_CHANNELS = 32
@@ -43,6 +46,8 @@ class ArraySlide:
         source: str | None = None,
         mpp: tuple[float, float] | None = None,
         traits: Traits | None = None,
+        empty: NDArray[np.bool_] | None = None,
+        blank: float = 0,
     ) -> None:
         check_dtype("the array", array.dtype)
         self._array: Pixels | None = _with_channels(array)
@@ -54,6 +59,8 @@ class ArraySlide:
         self.dtype = array.dtype.newbyteorder("=")
         self.mpp = mpp
         self.traits = Traits("array") if traits is None else traits
+        self._empty, self._blank = empty, blank
+        """Px (y, x) that hold no data, and what is shown there."""
 
     def read(self, box: Box, level: int = 0) -> Pixels:
         """Copy the pixels of ``box``, (y, x, c)."""
@@ -65,11 +72,15 @@ class ArraySlide:
         pixels = self.read(box, level)
         if channels is not None:
             pixels = pixels[:, :, list(channels)]
+        if self._empty is not None:
+            empty = self._empty[box.y0 : box.y1, box.x0 : box.x1]
+            return with_no_data(without_data(Reading(pixels), empty, self._blank), None)
         return with_no_data(Reading(pixels), self.traits.no_data)
 
     def fingerprint(self) -> str:
-        """SHA-256 of shape, type and every value."""
-        return hash_array(self._open_array())
+        """SHA-256 of shape, type and every value, and of which px hold no data."""
+        own = hash_array(self._open_array())
+        return own if self._empty is None else f"{own} {hash_array(self._empty)}"
 
     def close(self) -> None:
         """Let go of the array."""

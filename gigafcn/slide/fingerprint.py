@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gigafcn.storage.url_path import place_of, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 WHOLE_BYTES = 64 << 20
@@ -34,6 +34,12 @@ def hash_file(path: Path) -> str:
             file.seek(offset)
             digest.update(file.read(count))
     return f"sha256:{digest.hexdigest()}"
+
+
+def hash_files(paths: Sequence[Path]) -> str:
+    """SHA-256 of several files' hashes, in their order."""
+    both = "".join(hash_file(path) for path in paths)
+    return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"
 
 
 def sha256_of(source: str) -> str:

@@ -1,7 +1,8 @@
 """How a small PNG, JPEG, WebP or BMP picture is read as a slide.
 
 It is decoded whole when it is opened, so its size is limited, and checked against its header
-first.  Transparency is laid on white, palettes become RGB, 16-bit grey stays 16 bit.  The stored
+first.  Transparency is laid on white, and what is wholly transparent holds no data; palettes become
+RGB, 16-bit grey stays 16 bit.  The stored
 orientation is kept: a rotation noted in EXIF is not applied, since the map must lie on the file's
 own pixels.  Resolution is not read: such files rarely know it.
 """
@@ -16,13 +17,18 @@ import numpy as np
 from PIL import Image
 
 from gigafcn.errors import SlideError
+from gigafcn.geometry import Box
 from gigafcn.slide.array import ArraySlide
+from gigafcn.slide.declared import masks_beside, refuse_without_data
 from gigafcn.slide.protocol import cause
+from gigafcn.slide.tiff import TiffSlide
 from gigafcn.slide.tiff_directory import RATIO_LIMIT
 from gigafcn.slide.traits import Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from gigafcn.slide.protocol import Pixels
 
@@ -59,7 +65,7 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, image)
-                pixels = _pixels(path, image)
+                pixels, empty = _pixels(path, image), _transparent(image)
                 profile = "icc_profile" in image.info
                 kind = f"picture {str(image.format).lower()}"
     except SlideError:
@@ -70,8 +76,20 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
             f"{path} cannot be read as a picture: {cause(error)}; copy or export it again"
         ) from error
     name = path.stem if name is None else name
-    traits = Traits(kind, icc_profile=profile)
-    return ArraySlide(pixels, name=name, source=str(path), traits=traits)
+    declared = None if empty is None else "alpha"
+    whole = Box(0, 0, *pixels.shape[:2])
+    masks = masks_beside(path, [whole.shape], TiffSlide)
+    if masks is not None:
+        held = masks.held(whole, 0)
+        if held.boxes:
+            raise SlideError(f"the mask beside {path} is damaged; make it anew")
+        empty, declared = ~held.px, masks.kind
+    traits = Traits(kind, icc_profile=profile, mask=declared)
+    blank = 255 if pixels.ndim == 3 else 0
+    slide = ArraySlide(pixels, name=name, source=str(path), traits=traits, empty=empty, blank=blank)
+    if declared is not None:
+        refuse_without_data(slide, "alpha" if declared == "alpha" else "its mask")
+    return slide
 
 
 def _check_size(path: Path, image: Image.Image) -> None:
@@ -100,7 +118,7 @@ def _pixels(path: Path, image: Image.Image) -> Pixels:
             f"{path} is a 16-bit colour picture, of which 8 bits would be lost; "
             f"convert it to a 16-bit TIFF"
         )
-    if image.mode in _AS_STORED:
+    if image.mode in _SIXTEEN_BIT or (image.mode in _AS_STORED and not image.has_transparency_data):
         return np.asarray(image)
     if image.mode == "1":
         return np.asarray(image.convert("L"))
@@ -110,3 +128,13 @@ def _pixels(path: Path, image: Image.Image) -> Pixels:
         flat.paste(layer, mask=layer)
         return np.asarray(flat)
     return np.asarray(image.convert("RGB"))
+
+
+def _transparent(image: Image.Image) -> NDArray[np.bool_] | None:
+    """Px (y, x) that are wholly transparent; None if the picture knows no transparency."""
+    if image.mode in _SIXTEEN_BIT:
+        value = image.info.get("transparency")
+        return None if value is None else np.asarray(np.asarray(image) == value)
+    if not image.has_transparency_data:
+        return None
+    return np.asarray(np.asarray(image.convert("RGBA"))[:, :, 3] == 0)

@@ -102,6 +102,11 @@ class Slide(Protocol):
         ...
 
 
+def colours_of(slide: Slide) -> tuple[int, ...]:
+    """Channels that are not declared to be alpha."""
+    return tuple(c for c in range(slide.channels) if c != slide.traits.alpha)
+
+
 def check_box(name: str, levels: tuple[Level, ...], box: Box, level: int) -> None:
     """Refuse a level that does not exist and a box that is not inside its level.
 

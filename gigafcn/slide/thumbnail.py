@@ -17,6 +17,7 @@ import numpy as np
 
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box, Span
+from gigafcn.slide.protocol import colours_of
 
 if TYPE_CHECKING:
     from gigafcn.slide.protocol import Level, Pixels, Slide
@@ -39,7 +40,7 @@ def read_thumbnail(
 
     uint8 values are shown as they are; others are stretched between their percentiles 0.5 and
     99.5, together for three channels, else each by itself.  One channel is shown grey, of more
-    than three the first three.
+    than three the first three, and alpha is not.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def _of_stripe(slide: Slide, level: int, stripe: Box, part: Box, factor: int) ->
     rows = _ROWS_READ if sampled else factor
     row_bytes = stripe.x.size * slide.channels * max(4, slide.dtype.itemsize)
     per_band = 1 if sampled else max(1, _BAND_BYTES // (row_bytes * factor))
-    out = np.empty((rows_out, -(-stripe.x.size // factor), slide.channels), np.float32)
+    out = np.empty((rows_out, -(-stripe.x.size // factor), len(colours_of(slide))), np.float32)
     for first in range(0, rows_out, per_band):
         last = min(first + per_band, rows_out)
         top, bottom = first * factor, min(last * factor, height)
@@ -140,9 +141,10 @@ def _block_means(slide: Slide, level: int, band: Box, block: tuple[int, int]) ->
     rows, columns = block
     row_bytes = band.y.size * slide.channels * max(4, slide.dtype.itemsize)
     step = columns * max(1, _BAND_BYTES // (row_bytes * columns))
+    colours = colours_of(slide) if slide.traits.alpha is not None else None
     pieces = []
     for x in range(band.x0, band.x1, step):
-        pixels = slide.look(band._replace(x0=x, x1=min(x + step, band.x1)), level).pixels
+        pixels = slide.look(band._replace(x0=x, x1=min(x + step, band.x1)), level, colours).pixels
         sums = _block_sums(_block_sums(pixels, rows, 0), columns, 1)
         pieces.append(
             sums

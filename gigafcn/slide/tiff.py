@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,24 +21,39 @@ import numpy as np
 from tifffile import TiffFile
 
 from gigafcn.errors import RunError, SlideError, UsageError
-from gigafcn.slide.fingerprint import hash_file
+from gigafcn.slide.declared import (
+    Masks,
+    by_alpha,
+    by_masks,
+    masks_beside,
+    place_beside,
+    refuse_without_data,
+)
+from gigafcn.slide.fingerprint import hash_file, hash_files
 from gigafcn.slide.marks import Holes, Reading, with_no_data
 from gigafcn.slide.protocol import Level, Pixels, cause, check_box, downsample_of
 from gigafcn.slide.segments import SegmentCache, meeting
 from gigafcn.slide.tiff_directory import check_tiff
-from gigafcn.slide.tiff_metadata import tiff_channel_names, tiff_mpp, tiff_traits
+from gigafcn.slide.tiff_metadata import (
+    is_premultiplied,
+    tiff_channel_names,
+    tiff_mpp,
+    tiff_traits,
+)
 from gigafcn.slide.tiff_plane import ByteSource, Plane, RawPlane, Segments
 from gigafcn.slide.tiff_series import (
     choose_plane,
     choose_series,
     coarser_series,
     image_shape,
+    mask_planes,
     planes_of,
 )
+from gigafcn.slide.traits import Traits
 from gigafcn.storage.url_path import place_of, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from tifffile import TiffPageSeries
@@ -56,6 +72,7 @@ class TiffSlide:
         missing = check_tiff(path).bytes
         self.name = path.stem if name is None else name
         self.source: str | None = str(path)
+        self.traits = Traits()
         try:
             with path.open("rb") as file, TiffFile(file, _multifile=False) as tif:
                 self._parse(tif, plane or {})
@@ -69,6 +86,11 @@ class TiffSlide:
         self._check_end(path, missing)
         self._bytes: ByteSource | None = ByteSource(path)
         self.cache: SegmentCache[Pixels] = SegmentCache()
+        self._masks = self._declared_masks(path)
+        if self._masks is not None:
+            self.traits = replace(self.traits, mask=self._masks.kind)
+        if self.traits.mask is not None:
+            refuse_without_data(self, "alpha" if self._masks is None else "its mask")
 
     def _parse(self, tif: TiffFile, plane: Mapping[str, int]) -> None:
         """Take what reading needs from the open file."""
@@ -81,7 +103,8 @@ class TiffSlide:
         self.traits = tiff_traits(tif, series, planes, chosen)
         geo = self.traits.geo
         self.mpp = tiff_mpp(tif, series) if geo is None else geo.px_um
-        self.channel_names = tiff_channel_names(tif, series, self.channels)
+        self.channel_names = tiff_channel_names(tif, series, self.channels, self.traits.alpha)
+        self._premultiplied = is_premultiplied(series.keyframe)
         levels, self._planes = [Level(base, (1.0, 1.0), _decoded_rows(planes))], [planes]
         for coarser in coarser_series(tif, series):
             shape = image_shape(coarser)
@@ -91,6 +114,15 @@ class TiffSlide:
             rows = _decoded_rows(self._planes[-1])
             levels.append(Level(shape, downsample_of(base, shape), rows))
         self.levels = tuple(levels)
+        self._mask_planes = mask_planes(tif, [at.shape for at in levels], str(self.source))
+
+    def _declared_masks(self, path: Path) -> Masks | None:
+        """Masks of the file itself, else of one beside it."""
+        shapes = tuple(level.shape for level in self.levels)
+        if self._mask_planes[0] is None:
+            return masks_beside(path, shapes, TiffSlide)
+        numbers = tuple(None if p is None else n for n, p in enumerate(self._mask_planes))
+        return Masks("internal", shapes, numbers, self._look_at_mask)
 
     def _is_level(
         self, series: TiffPageSeries, above: tuple[int, int], base: TiffPageSeries
@@ -129,18 +161,44 @@ class TiffSlide:
             If the file cannot be read or a segment cannot be decoded.
         """
         out, holes = self._filled(box, level, None)
-        if holes.failed:
+        reason = holes.reason
+        if self._masks is not None and self._masks.held(box, level).boxes:
+            reason = reason or "its mask cannot be decoded"
+        if reason:
             raise RunError(
                 f"cannot read {self.source}, level {level}, box {tuple(box)} (y0, x0, y1, x1): "
-                f"{holes.reason}; the file is damaged there"
+                f"{reason}; the file is damaged there"
             )
         return out
 
     def look(self, box: Box, level: int = 0, channels: tuple[int, ...] | None = None) -> Reading:
         """As :meth:`read`, with what is absent or cannot be read marked."""
-        out, holes = self._filled(box, level, channels)
+        wanted = tuple(range(self.channels)) if channels is None else channels
+        alpha = self.traits.alpha if self.traits.mask == "alpha" else None
+        read = wanted if alpha is None or alpha in wanted else (*wanted, alpha)
+        out, holes = self._filled(box, level, read)
         reading = Reading(out, holes.marks, tuple(sorted(holes.failed)))
-        return with_no_data(reading, self.traits.no_data)
+        blank = self._planes[level][0].blank
+        if alpha is not None:
+            place, premultiplied = read.index(alpha), self._premultiplied
+            reading = by_alpha(reading, place, blank, premultiplied=premultiplied)
+            pixels = np.ascontiguousarray(reading.pixels[:, :, : len(wanted)])
+            reading = replace(reading, pixels=pixels)
+        elif self._masks is not None:
+            reading = by_masks(reading, self._masks, box, level, blank)
+        declared = self.traits.mask is not None
+        return with_no_data(reading, None if declared else self.traits.no_data)
+
+    def _look_at_mask(self, box: Box, level: int) -> Reading:
+        """Px of the mask of a level; what the file leaves out of it is 0."""
+        plane = self._mask_planes[level]
+        assert plane is not None
+        assert self._bytes is not None
+        out, holes = np.zeros((*box.shape, plane.samples), plane.dtype), Holes(box)
+        segments = Segments(self.cache, (level, len(self._planes[level])))
+        with self._saying_where(box, level):
+            plane.read_into(out, box, self._bytes, segments, holes)
+        return Reading(out, holes.marks, tuple(sorted(holes.failed)))
 
     def _filled(
         self, box: Box, level: int, channels: tuple[int, ...] | None
@@ -152,17 +210,25 @@ class TiffSlide:
         planes: tuple[Plane, ...] = self._planes[level]
         wanted = tuple(range(self.channels)) if channels is None else channels
         out, holes = np.empty((*box.shape, len(wanted)), self.dtype), Holes(box)
-        self.cache.reserve(sum(plane.row_bytes(box) for plane in planes))
-        try:
+        mask = self._mask_planes[level]
+        needed = [*planes, mask] if mask is not None else planes
+        self.cache.reserve(sum(plane.row_bytes(box) for plane in needed))
+        with self._saying_where(box, level):
             # All planes of a row of segments before the next row: the cache then needs one row.
             for part in _rows_of_segments(box, planes[0]):
                 self._fill(out[part.relative_to(box)], part, level, wanted, holes)
+        return out, holes
+
+    @contextmanager
+    def _saying_where(self, box: Box, level: int) -> Iterator[None]:
+        """Name the box that a failing disk or network was asked for."""
+        try:
+            yield
         except (OSError, EOFError) as error:
             raise RunError(
                 f"cannot read {self.source}, level {level}, box {tuple(box)} "
                 f"(y0, x0, y1, x1): {cause(error)}; try again"
             ) from error
-        return out, holes
 
     def _fill(
         self, out: Pixels, box: Box, level: int, wanted: tuple[int, ...], holes: Holes
@@ -187,7 +253,9 @@ class TiffSlide:
 
     def fingerprint(self) -> str:
         """SHA-256 of the file, sampled when it is large."""
-        return hash_file(place_of(str(self.source)))
+        path = place_of(str(self.source))
+        beside = self._masks is not None and self._masks.kind == "beside"
+        return hash_files([path, place_beside(path)]) if beside else hash_file(path)
 
     def close(self) -> None:
         """Close the file and forget decoded segments."""

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _ICC_PROFILE = 34675
 _UNITS = {2: "inch", 3: "cm"}
+_GDAL_METADATA = 42112
+_ALPHA = (1, 2)
+"""ExtraSamples: associated (premultiplied) and unassociated alpha."""
 _APERIO_MPP = re.compile(r"\bMPP\s*=\s*([0-9]+(?:[.,][0-9]+)?)")
 
 
@@ -50,23 +53,60 @@ def tiff_traits(
     absent = planes[0].absent_count if isinstance(planes[0], SegmentPlane) else 0
     geo = georeference({code: page.tags.valueof(code) for code in TAGS})
     kind = "bigtiff" if tif.is_bigtiff else "tiff"
+    alpha = alpha_of(page) if sum(plane.samples for plane in planes) == _samples(page) else None
     return Traits(
         f"{'geo' if geo is not None else ''}{kind} {series.kind}",
         icc_profile=_ICC_PROFILE in page.tags,
         geo=geo,
         no_data=no_data_of(page),
+        alpha=alpha,
+        mask=None if alpha is None else "alpha",
         absent_tiles=absent,
         plane=tuple((axis.lower(), index) for axis, index in chosen.items()),
     )
 
 
-def tiff_channel_names(tif: TiffFile, series: TiffPageSeries, channels: int) -> tuple[str, ...]:
-    """OME channel names when there is one per channel, else defaults."""
+def _samples(page: TiffPage) -> int:
+    return int(page.samplesperpixel)
+
+
+def alpha_of(page: TiffPage) -> int | None:
+    """Sample that is declared to be alpha, by ExtraSamples or GDAL's colour interpretation."""
+    extra = [int(kind) for kind in page.extrasamples]
+    declared = [_samples(page) - len(extra) + n for n, kind in enumerate(extra) if kind in _ALPHA]
+    try:
+        root = ElementTree.fromstring(str(page.tags.valueof(_GDAL_METADATA) or "<none/>"))
+    except ElementTree.ParseError:
+        return declared[0] if declared else None
+    declared += [
+        int(item.get("sample", ""))
+        for item in root
+        if item.get("role") == "colorinterp"
+        and (item.text or "").strip().lower() == "alpha"
+        and item.get("sample", "").isdigit()
+    ]
+    return next((sample for sample in declared if 0 <= sample < _samples(page)), None)
+
+
+def is_premultiplied(page: TiffPage) -> bool:
+    """Whether colours are stored multiplied by alpha."""
+    first = next((int(kind) for kind in page.extrasamples if int(kind) in _ALPHA), None)
+    return first == _ALPHA[0]
+
+
+def tiff_channel_names(
+    tif: TiffFile, series: TiffPageSeries, channels: int, alpha: int | None
+) -> tuple[str, ...]:
+    """OME channel names when there is one per channel, else defaults; "alpha" only if declared."""
     pixels = _ome_pixels(tif, series)
     names = [] if pixels is None else [child.get("Name") for child in _channels(pixels)]
     if len(names) == channels and all(names):
         return tuple(str(name) for name in names)
-    return default_channel_names(channels)
+    if alpha is None:
+        usual = default_channel_names(channels)
+        return tuple(f"channel {n}" if name == "alpha" else name for n, name in enumerate(usual))
+    colours = list(default_channel_names(channels - 1))
+    return (*colours[:alpha], "alpha", *colours[alpha:])
 
 
 def _channels(pixels: ElementTree.Element) -> list[ElementTree.Element]:

@@ -36,10 +36,12 @@ from gigafcn.slide.tiff_codecs import (
 from gigafcn.slide.tiff_plane import Plane, RawPlane, SegmentPlane, check_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _JPEG_2000 = {33003, 33004, 33005, 34712}
 _RGB, _PALETTE = 2, 3
+_IS_MASK = 4
+"""Bit of NewSubfileType."""
 _OTHER_COLOURS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv"}
 
 
@@ -51,7 +53,11 @@ def choose_series(tif: TiffFile, path: str) -> TiffPageSeries:
     SlideError
         If there is none, or what it holds cannot be read as (y, x, c).
     """
-    candidates = [s for s in tif.series if "Y" in s.get_axes(False) and "X" in s.get_axes(False)]
+    candidates = [
+        s
+        for s in tif.series
+        if "Y" in s.get_axes(False) and "X" in s.get_axes(False) and not is_mask(s.keyframe)
+    ]
     if not candidates:
         raise SlideError(f"{path} holds no image")
     series = max(candidates, key=lambda s: math.prod(image_shape(s)))
@@ -103,6 +109,8 @@ def coarser_series(tif: TiffFile, series: TiffPageSeries) -> list[TiffPageSeries
     known = {id(level) for level in (series, *found)}
     for other in tif.series:
         axes = other.get_axes(False)
+        if is_mask(other.keyframe):
+            continue
         if id(other) in known or not ("Y" in axes and "X" in axes and other.keyframe.is_tiled):
             continue
         scale = downsample_of(base, image_shape(other))
@@ -197,6 +205,21 @@ def _check_page(page: TiffPage, path: str) -> None:
         )
 
 
+def is_mask(page: TiffPage) -> bool:
+    """Whether a page is no picture but says where another holds data."""
+    return bool(page.subfiletype & _IS_MASK)
+
+
+def mask_planes(tif: TiffFile, shapes: Sequence[tuple[int, int]], path: str) -> list[Plane | None]:
+    """The mask page of each level, found by its size; None for levels without one."""
+    pages = [at.keyframe for s in tif.series if is_mask(s.keyframe) for at in s.levels]
+    found: list[Plane | None] = []
+    for shape in shapes:
+        own = [p for p in pages if (p.imagelength, p.imagewidth) == shape and p.dataoffsets]
+        found.append(_page_planes(own[0], own[0], path)[0] if own else None)
+    return found
+
+
 def blank_of(page: TiffPage) -> float:
     """Value for px without a value of their own: white in pictures, else 0."""
     picture = page.photometric in (_RGB, YCBCR) and page.dtype == np.uint8
@@ -206,7 +229,7 @@ def blank_of(page: TiffPage) -> float:
 def no_data_of(page: TiffPage) -> float | None:
     """Value that means "no data", by GDAL's tag; None without it."""
     value = parse_number(page.tags.valueof(NO_DATA), finite=False)
-    if value is None or page.dtype is None:
+    if value is None or page.dtype is None or page.dtype.kind == "b":
         return None
     fits = page.dtype.kind == "f" or (
         value == int(value) and np.iinfo(page.dtype).min <= value <= np.iinfo(page.dtype).max

@@ -37,6 +37,12 @@ class Traits:
     no_data: float | None = None
     """Value that means "no data"."""
 
+    alpha: int | None = None
+    """Channel that is declared to be alpha, which is no colour."""
+
+    mask: str | None = None
+    """What declares px to hold no data, if anything: "internal" or "beside" (masks), "alpha"."""
+
     absent_tiles: int = 0
     """Stored tiles of level 0 that the file leaves out."""
 
@@ -53,6 +59,7 @@ class Traits:
             "bounds": None if self.bounds is None else list(self.bounds),
             "icc_profile": "ignored" if self.icc_profile else None,
             "no_data": self.no_data if self.no_data == self.no_data else "nan",
+            "mask": self.mask,
             "absent_tiles": self.absent_tiles,
             "missing_bytes": self.missing_bytes,
             "plane": dict(self.plane),
