@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -69,6 +70,8 @@ def plain(value: Any) -> Any:
     """Make JSON of what the library returns: numpy scalars, fractions, paths."""
     if isinstance(value, Mapping):
         return dict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if hasattr(value, "item"):
         return value.item()
     return float(value) if hasattr(value, "numerator") else str(value)
@@ -174,6 +177,7 @@ def closing_line(result: Result) -> str:
         notes.append(f"{summary['no_data_px']} px of the image hold no data")
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
+    notes += [f"WARNING: {doubt.short}" for doubt in summary.get("doubts", ())]
     last = ", ".join([f"bottleneck {slowest}", *notes])
     return (
         f"{width} x {height} px in {result.seconds:.1f} s, {summary['mpx_per_s']:.3g} Mpx/s while "

@@ -42,6 +42,8 @@ class Row:
     """Files, separated by "; "."""
 
     message: str = ""
+    warnings: str = ""
+    """What of the input is doubtful, separated by "; "."""
 
     @property
     def failed(self) -> bool:
@@ -65,6 +67,7 @@ class Row:
             mpx_per_s=None if speed is None else round(speed, 3),
             exports="; ".join(str(path) for path in exports),
             message=f"{lost} regions could not be read" if lost else "",
+            warnings="; ".join(doubt.message for doubt in figures.get("doubts", ())),
         )
 
     @classmethod
@@ -74,6 +77,8 @@ class Row:
 
 
 HEADER = [column.name for column in fields(Row)]
+OLDER = {"warnings"}
+"""Columns that summaries of earlier versions lack."""
 
 
 def check_place(path: Path) -> None:
@@ -87,7 +92,8 @@ def check_place(path: Path) -> None:
     if not path.exists():
         return
     try:
-        own = next(csv.reader(path.read_text(encoding="utf-8").splitlines()), None) == HEADER
+        header = next(csv.reader(path.read_text(encoding="utf-8").splitlines()), None)
+        own = header in (HEADER, [column for column in HEADER if column not in OLDER])
     except (OSError, UnicodeDecodeError, csv.Error):
         own = False
     if not own:

@@ -202,7 +202,8 @@ class PlanOptions(BaseModel):
     """Micrometres per px at level 0; replaces what the slide says."""
 
     strict: Annotated[bool, switch(SLIDE)] = False
-    """Fail where the slide cannot be read, instead of going on and listing the regions."""
+    """Fail where the slide cannot be read, instead of going on and listing the regions, and where
+    its pixels look like none that the model takes, instead of warning."""
 
     full_hash: Annotated[bool, switch(SLIDE)] = False
     """Note the sha256 of the whole slide with the map, and compare it when the run is gone on

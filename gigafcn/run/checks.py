@@ -1,4 +1,4 @@
-"""What is tried before a map is begun: the model, and what coarse arithmetic changes."""
+"""What is tried before a map is begun: input, model, and what coarse arithmetic changes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gigafcn.engine.precision import threads
 from gigafcn.run.coarse import Coarseness, coarseness
+from gigafcn.run.observed import Doubt, doubts
 from gigafcn.run.verify import check_before_run
 from gigafcn.schedule.resources import threads_per_worker
 
@@ -30,22 +31,27 @@ class Checks:
     coarseness: Coarseness | None
     """None in fp32 and finer."""
 
+    doubts: tuple[Doubt, ...]
+    """What of the input is doubtful."""
+
 
 def checks_before(request: Request) -> Checks:
-    """Try the model, and say what its precision changes.
+    """Look at the input, try the model, and say what its precision changes.
 
     Raises
     ------
+    SlideError
+        If every pixel is the same, or with ``--strict`` if the input is doubtful.
     CertificateError
         If tiling the model is not exact.
     RunError
         If a part of the slide cannot be read or computed.
     """
-    certificate = None
+    doubtful, certificate = doubts(request), None
     if request.plan.windows is None and request.options.verify:
         with threads(min(THREADS, threads_per_worker(1))):
             certificate = check_before_run(request)
     coarse = coarseness(request)
     if coarse is not None:
         log.info("%s", coarse)
-    return Checks(certificate, coarse)
+    return Checks(certificate, coarse, doubtful)

@@ -17,6 +17,7 @@ from gigafcn.errors import RunError, SlideError, UsageError
 from gigafcn.geometry import Box
 from gigafcn.model.loading import LoadedModel, load_model
 from gigafcn.plan.run_plan import Scaling
+from gigafcn.run.declared import refuse_contradictions
 from gigafcn.schedule.crew import MEMORY_SHARE
 from gigafcn.schedule.resources import available_memory, threads_per_worker
 from gigafcn.slide.protocol import colours_of
@@ -289,7 +290,9 @@ def scaling(slide: Slide, model: LoadedModel, options: Options, channels: int) -
     if not all(std):
         raise UsageError(f"std must not be 0, got {std}")
     factor = float(scales[0]) if len(scales) == 1 else tuple(map(float, scales))
-    return Scaling(factor, tuple(map(float, mean)), tuple(map(float, std)))
+    chosen = Scaling(factor, tuple(map(float, mean)), tuple(map(float, std)))
+    refuse_contradictions(slide, chosen)
+    return chosen
 
 
 def mpp(slide: Slide, given: float | tuple[float, float] | None) -> tuple[float, float] | None:

@@ -226,9 +226,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         Names of those of the model's classes whose scores are stored; or, for a model without
         names or to name them anew, one name per class.
     strict
-        Fail where the slide cannot be read. Otherwise the run goes on: the model sees the
-        background colour there, the map holds no values (status "failed"), and the regions are
-        listed.
+        Fail where the slide cannot be read, or looks like nothing that the model takes. Otherwise
+        the run goes on: where it cannot be read the model sees the background colour, the map
+        holds no values (status "failed"), and the regions are listed; doubts are warned of.
     full_hash
         Note the SHA-256 of the whole slide too, and compare it when the run is gone on with;
         otherwise a slide is known by OpenSlide's quick hash, or by samples of its bytes.
@@ -300,7 +300,7 @@ def map_slide(
             with begun(request, at) as run:
                 if run.finished is None:
                     return _run(place, run, checks, progress=progress, start=start, stop=stop)
-                return _found(run, run.finished, start)
+                return _found(run, run.finished, checks, start)
         finally:
             request.slide.close()
 
@@ -334,6 +334,7 @@ def _run(
     _tell_failed(found.failed, strict=request.options.strict)
     described = _described(begun, found) | {
         "certificate": certificate,
+        "doubts": [doubt.message for doubt in checks.doubts],
         "seconds": round(seconds, 3),
     }
     with storing(path, spec, "the receipts"):
@@ -344,7 +345,7 @@ def _run(
     total = time.perf_counter() - start
     shape = (len(spec.stored) or 1, *spec.shape)
     figures = summary(request, outcome, seconds) | drawn
-    figures["failed_regions"] = found.failed
+    figures |= {"failed_regions": found.failed, "doubts": checks.doubts}
     figures["no_data_px"] = found.marks["no_data"]
     if request.options.profile:
         figures["profile"] = write_profile(folder.path / "profile.json", outcome.receipts)
@@ -363,7 +364,7 @@ def _described(begun: Begun, found: Gathered) -> dict[str, Any]:
     }
 
 
-def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
+def _found(begun: Begun, described: dict[str, Any], checks: Checks, start: float) -> Result:
     """What is known of a map that this very run finished before."""
     path = begun.folder.map_path
     if not picture_of(path).exists():
@@ -373,6 +374,7 @@ def _found(begun: Begun, described: dict[str, Any], start: float) -> Result:
     _tell_failed(failed, strict=begun.request.options.strict)
     figures = {
         "failed_regions": failed,
+        "doubts": checks.doubts,
         "finished_before": True,
         "picture": picture_of(path),
         "model": described["model"]["name"],

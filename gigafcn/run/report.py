@@ -11,6 +11,7 @@ from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
 from gigafcn.plan.window_layout import window_waste
 from gigafcn.run.duration import exact_seconds, window_seconds
+from gigafcn.run.observed import doubts
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
 from gigafcn.run.trial import try_windows
@@ -194,6 +195,7 @@ def plan_run(
     """
     request = prepare(source, model, Options(**options))
     try:
+        doubts(request)  # said here too, before a night is spent on them
         return _report(tuned(request))
     finally:
         request.slide.close()
