@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gigafcn.errors import SlideError
+from gigafcn.geometry import Box, Span
 from gigafcn.graph.own_scaling import OwnScaling, own_scaling
 from gigafcn.plan.image_grid import micrometres
 from gigafcn.run.colour_order import reversed_colours
-from gigafcn.run.pixel_sample import Sample, every_px_alike, sample_of
+from gigafcn.run.pixel_sample import WINDOWS, Sample, every_px_alike, sample_of
 
 if TYPE_CHECKING:
+    from gigafcn.plan.image_grid import ImageGrid
     from gigafcn.run.request import Request
 
 log = logging.getLogger(__name__)
@@ -56,7 +59,9 @@ def doubts(request: Request) -> tuple[Doubt, ...]:
     SlideError
         If every pixel of the image is the same, or with ``--strict`` if anything is doubtful.
     """
-    sample = sample_of(request.slide, request.grid.level, request.plan.channels)
+    sample = sample_of(
+        request.slide, request.grid.level, request.plan.channels, computed_areas(request)
+    )
     if sample is not None and sample.flat and every_px_alike(request.slide, request.plan.channels):
         values = ", ".join(f"{value:g}" for value in sample.px[0])
         raise SlideError(
@@ -71,6 +76,35 @@ def doubts(request: Request) -> tuple[Doubt, ...]:
     for doubt in found:
         log.warning("%s", doubt.message)
     return tuple(found)
+
+
+def computed_areas(request: Request) -> list[Box]:
+    """Where on the level that is read the run computes: all of it, or some chunks of tissue."""
+    plan, grid = request.plan, request.grid
+    boxes = [plan.box]
+    if plan.tissue is not None:
+        cells = np.argwhere(plan.tissue.cells())
+        chosen = cells[np.linspace(0, len(cells) - 1, min(WINDOWS, len(cells))).astype(int)]
+        y, x = (plan.spec.chunk * n for n in plan.averaged)
+        boxes = [
+            Box(r * y, c * x, (r + 1) * y, (c + 1) * x).shift(plan.box.y0, plan.box.x0)
+            for r, c in chosen.tolist()
+        ]
+    return [_on_level(request, box.intersect(plan.box), grid) for box in boxes]
+
+
+def _on_level(request: Request, box: Box, grid: ImageGrid) -> Box:
+    """Px of the level that is read which a box of the map lies over, one at least."""
+    geometry, spans = request.plan.geometry, []
+    for axis, span in enumerate(box.spans):
+        per_px = Fraction(grid.stored[axis], grid.shape[axis])
+        start, stop = (
+            int((geometry.offset[axis] + edge * geometry.stride[axis]) * per_px)
+            for edge in (span.start, span.stop)
+        )
+        start = min(max(start, 0), grid.stored[axis] - 1)
+        spans.append(Span(start, min(max(stop, start + 1), grid.stored[axis])))
+    return Box.of(*spans)
 
 
 def _resolution(request: Request) -> Doubt | None:

@@ -1,7 +1,7 @@
 """A few windows of a slide, to see what its pixels are like.
 
-Where a coarser level shows stained tissue, windows lie on it, spread evenly; elsewhere on a grid
-over the whole image.  The same windows each time, whatever part is mapped.
+Windows lie where the run computes, and on stained tissue where a coarser level shows some; spread
+evenly, the same each time.  Nothing else of the slide is read.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gigafcn.geometry import Box
+from gigafcn.geometry import Box, Span
 from gigafcn.slide.marks import Mark
 from gigafcn.slide.thumbnail import read_thumbnail
 from gigafcn.slide.tissue import tissue_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from gigafcn.slide.protocol import Slide
 
 PLACES = 6
-"""Windows along each axis of an image of which nothing is known."""
+"""Windows along each axis of an area of which nothing is known."""
 
 WINDOWS = 24
 """Windows on tissue."""
@@ -56,23 +58,36 @@ class Sample:
         return bool((self.px == self.px[0]).all())
 
 
-def sample_of(slide: Slide, level: int, channels: tuple[int, ...]) -> Sample | None:
-    """Px of some windows of a level; None if none of them holds any."""
+def sample_of(
+    slide: Slide, level: int, channels: tuple[int, ...], areas: Sequence[Box]
+) -> Sample | None:
+    """Px of some windows of a level; None if none of them holds any.
+
+    Parameters
+    ----------
+    areas
+        Px of the level among which to look: one box that is searched for tissue, or several, with
+        a window in each, or none.
+    """
+    if not areas:
+        return None
+    boxes = [_around(box, _MIDDLE) for box in areas]
+    if len(areas) == 1:
+        places = _on_tissue(slide, level, areas[0]) or _GRID
+        boxes = sorted({_around(areas[0], place) for place in places})
     found = []
-    for box in _windows(slide, level):
+    for box in boxes:
         reading = slide.look(box, level)
         held = reading.marks is None or reading.marks == Mark.HELD
         found.append(reading.pixels[held].reshape(-1, slide.channels)[:, list(channels)])
     px = np.concatenate(found).astype(np.float64)
-    if not len(px):
-        return None
-    return Sample(px, _stained(px, slide.dtype))
+    return Sample(px, _stained(px, slide.dtype)) if len(px) else None
 
 
 def every_px_alike(slide: Slide, channels: tuple[int, ...]) -> bool:
-    """Whether all px of level 0 are the same; False if there are too many to look at."""
+    """Whether all px of level 0 are the same; False of a single px or of too many to look at."""
     whole = Box.whole(slide.levels[0].shape)
-    if whole.area > _WHOLE_PX:
+    if not 1 < whole.area <= _WHOLE_PX:
         return False
     first: NDArray[Any] | None = None
     rows = max(1, (1 << 22) // (whole.x.size * slide.channels))
@@ -85,33 +100,36 @@ def every_px_alike(slide: Slide, channels: tuple[int, ...]) -> bool:
     return True
 
 
-def _windows(slide: Slide, level: int) -> list[Box]:
-    """Windows in px of a level."""
-    shape = slide.levels[level].shape
-    centres = _on_tissue(slide) or [
-        ((2 * y + 1) / (2 * PLACES), (2 * x + 1) / (2 * PLACES))
-        for y in range(PLACES)
-        for x in range(PLACES)
-    ]
-    boxes = {_around(centre, shape) for centre in centres}
-    return sorted(boxes)
+_MIDDLE = (0.5, 0.5)
+_GRID = [
+    ((2 * y + 1) / (2 * PLACES), (2 * x + 1) / (2 * PLACES))
+    for y in range(PLACES)
+    for x in range(PLACES)
+]
 
 
-def _around(centre: tuple[float, float], shape: tuple[int, int]) -> Box:
-    """A window around a place, given as part of the image; wholly inside it."""
-    sides = [min(WINDOW_PX, n) for n in shape]
-    y, x = (
-        min(max(0, int(part * n) - side // 2), n - side)
-        for part, n, side in zip(centre, shape, sides, strict=True)
-    )
-    return Box(y, x, y + sides[0], x + sides[1])
+def _around(area: Box, place: tuple[float, float]) -> Box:
+    """A window around a place, given as parts (y, x) of an area; wholly inside that."""
+    spans = []
+    for span, part in zip(area.spans, place, strict=True):
+        side = min(WINDOW_PX, span.size)
+        start = min(max(span.start, span.start + int(part * span.size) - side // 2),
+                    span.stop - side)  # fmt: skip
+        spans.append(Span(start, start + side))
+    return Box.of(*spans)
 
 
-def _on_tissue(slide: Slide) -> list[tuple[float, float]]:
-    """Places on tissue, spread evenly over it, as parts of the image; none without a pyramid."""
+def _on_tissue(slide: Slide, level: int, area: Box) -> list[tuple[float, float]]:
+    """Places on tissue, spread evenly over it, as parts of an area; none without a pyramid."""
     if len(slide.levels) == 1 or slide.channels < 3 or slide.dtype != np.uint8:
         return []
-    mask = tissue_mask(read_thumbnail(slide, COARSE_PX))
+    spans = [
+        Span(int(span.start * step), int(span.stop * step)).clip(size)
+        for span, step, size in zip(
+            area.spans, slide.levels[level].downsample, slide.levels[0].shape, strict=True
+        )
+    ]
+    mask = tissue_mask(read_thumbnail(slide, COARSE_PX, box=Box.of(*spans)))
     places = np.argwhere(mask)
     chosen = places[np.linspace(0, len(places) - 1, min(WINDOWS, len(places))).astype(int)]
     return [((y + 0.5) / mask.shape[0], (x + 0.5) / mask.shape[1]) for y, x in chosen.tolist()]

@@ -75,7 +75,9 @@ def test_no_map_or_picture_takes_the_place_of_its_slide(folder: Path) -> None:
 
 
 def test_the_map_of_a_zarr_slide_gets_a_name_of_its_own(folder: Path) -> None:
-    zarr.create_array(str(folder / "a.zarr"), data=np.zeros((30, 30, 3), np.uint8))
+    zarr.create_array(
+        str(folder / "a.zarr"), data=np.eye(30, dtype=np.uint8)[..., None].repeat(3, 2)
+    )
     ended = gigafcn("infer", "a.zarr", *MODEL, cwd=folder)
     assert ended.code == 0
     assert "a-map.zarr, picture a-map.png" in ended.out

@@ -100,6 +100,7 @@ def test_a_page_far_larger_than_its_file_is_refused_before_allocating(folder: Pa
 
 def test_other_channels_than_the_model_takes_are_refused_and_can_be_chosen(folder: Path) -> None:
     pixels = np.full((40, 40, 4), 90, np.uint8)
+    pixels[7] = 91
     tifffile.imwrite(folder / "four.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
     message = refused_slide("four.tif", folder)
     assert message == ("four gives 4 channels, model tiny takes 3; choose them with --channels")

@@ -35,6 +35,7 @@ def all_gone(group: int) -> bool:
 def large(folder: Path) -> Path:
     """The folder with a slide that takes some seconds to map."""
     pixels = np.zeros((3000, 3000, 3), np.uint8)
+    pixels[::100] = 1  # an image of one value would be refused
     tifffile.imwrite(
         folder / "large.tif", pixels, tile=(256, 256), photometric="rgb", compression="zlib"
     )

@@ -118,7 +118,9 @@ def test_a_scanners_files_map_like_their_pixels(tmp_path: Path, net: nn.Module) 
 
 
 @pytest.mark.parametrize("form", ["svs", "scn", "ndpi", "tiles", "strips", "planes", "zarr"])
-def test_a_run_decodes_every_stored_tile_once(form: str, tmp_path: Path, net: nn.Module) -> None:
+def test_a_run_decodes_every_stored_tile_once(
+    form: str, tmp_path: Path, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, pixels = tmp_path / f"a.{form}", pixels_of()
     apart: dict[str, Any] = {"planarconfig": "separate", "photometric": "rgb", "tile": (64, 64)}
     writers: dict[str, tuple[Callable[[], Any], int]] = {
@@ -136,6 +138,8 @@ def test_a_run_decodes_every_stored_tile_once(form: str, tmp_path: Path, net: nn
     slide: Any = gigafcn.open_slide(path)
     slide.cache.capacity_bytes = 0  # no more than one row of tiles
     counts: list[int] = []
+    # Windows that are looked at before the run are no part of it.
+    monkeypatch.setattr("gigafcn.run.checks.doubts", lambda _: ())
 
     def note(report: gigafcn.Progress) -> None:
         if report.stage == "compute":

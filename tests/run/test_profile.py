@@ -54,8 +54,9 @@ def test_of_a_file_reading_and_decoding_are_told_apart_and_so_are_compressing_an
     tmp_path: Path,
 ) -> None:
     tifffile.imwrite(
-        tmp_path / "s.tif", small_image(541, 601),
-        photometric="rgb", tile=(256, 256), compression="deflate",
+        # So large that what is looked at before the run is not all of it, and kept.
+        tmp_path / "s.tif", small_image(1541, 1601),
+        photometric="rgb", tile=(64, 64), compression="deflate",
     )  # fmt: skip
     work = [e for e in profiled(tmp_path, tmp_path / "s.tif") if e["ph"] == "X"]
     assert {event["name"] for event in work} == set(Doing)

@@ -148,6 +148,7 @@ def pyramid(tmp_path: Path) -> Path:
     """A TIFF of 0.25 µm/px whose level 1 and 2 are other pictures: 4 and 16 times smaller."""
     path = tmp_path / "p.ome.tif"
     pages = [np.full((512 // f, 1024 // f, 3), value, np.uint8) for f, value in LEVELS.items()]
+    pages[0][-1, -1] += 1  # an image of one value would be refused
     with tifffile.TiffWriter(path) as writer:
         metadata = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
         writer.write(pages[0], subifds=2, tile=(64, 64), photometric="rgb", metadata=metadata)
@@ -184,7 +185,8 @@ def test_the_nearest_finer_level_is_read(
     result = gigafcn.infer(pyramid, copy, tmp_path / "m.zarr", **given)
     assert result.shape[1:] == shape
     # Weights of float32 add up to 1 to within some roundings.
-    np.testing.assert_allclose(scores_of(result.path), 3 * value, rtol=1e-6)
+    away_from_the_odd_px = scores_of(result.path)[:, :-4, :-4]
+    np.testing.assert_allclose(away_from_the_odd_px, 3 * value, rtol=1e-6)
 
 
 def test_without_an_mpp_level_0_is_mapped_and_that_is_said(tmp_path: Path) -> None:
@@ -232,6 +234,8 @@ def test_no_stored_pixel_is_read_twice_within_a_sweep(
     slide = ArraySlide(small_image(571, 644), mpp=(0.25, 0.25))
     request = {"mpp": 0.5, "tile": 4096, "strip": 16, "verify": False} | LOGITS
     monkeypatch.setattr("gigafcn.run.inference.draw_picture", lambda *_: None)
+    # Windows that are looked at before the run are no part of the sweep.
+    monkeypatch.setattr("gigafcn.run.checks.doubts", lambda _: ())
     monkeypatch.setattr(ArraySlide, "look", noting)
     gigafcn.infer(slide, random_numbers(Skip()), tmp_path / "m.zarr", **request)
     assert counts.max() == counts.min() == 1
