@@ -22,8 +22,8 @@ def _blobs(seed: int, share: float, scale: float) -> NDArray[np.float64]:
     field = ndimage.gaussian_filter(
         np.random.default_rng(seed).normal(size=(SIDE, SIDE)), scale, mode="wrap"
     )
-    above = (field - np.quantile(field, 1 - share)) / field.std()
-    return np.maximum(above, 0)
+    above: NDArray[np.float64] = (field - np.quantile(field, 1 - share)) / field.std()
+    return np.maximum(above, 0.0, dtype=np.float64)
 
 
 def stained(*stains: tuple[float, float, float], seed: int = 0) -> NDArray[np.uint8]:

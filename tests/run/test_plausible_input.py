@@ -32,6 +32,9 @@ PATHOLOGY = {"mean": (0.707, 0.579, 0.704), "std": (0.212, 0.230, 0.178)}
 class Inside(nn.Module):
     """Takes 0 to 255 and normalises by itself."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 2, 1)
