@@ -31,6 +31,7 @@ from gigafcn.slide.declared import (
 )
 from gigafcn.slide.fingerprint import hash_file, hash_files
 from gigafcn.slide.marks import Holes, Reading, with_no_data
+from gigafcn.slide.ome_xml import read_ome
 from gigafcn.slide.protocol import Level, Pixels, cause, check_box, downsample_of
 from gigafcn.slide.segments import SegmentCache, meeting
 from gigafcn.slide.tiff_directory import check_tiff
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPageSeries
 
     from gigafcn.geometry import Box
+    from gigafcn.slide.ome_xml import OmeView
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +76,12 @@ class TiffSlide:
         self.source: str | None = str(path)
         self.traits = Traits()
         try:
-            with path.open("rb") as file, TiffFile(file, _multifile=False) as tif:
-                self._parse(tif, plane or {})
+            with path.open("rb") as file:
+                ome = read_ome(file, path)
+                text = None if ome is None else ome.text
+                file.seek(0)
+                with TiffFile(file, omexml=text, _multifile=False) as tif:
+                    self._parse(tif, ome, plane or {})
         except (SlideError, UsageError):
             raise
         # tifffile raises errors of many kinds on damaged files
@@ -92,7 +98,7 @@ class TiffSlide:
         if self.traits.mask is not None:
             refuse_without_data(self, "alpha" if self._masks is None else "its mask")
 
-    def _parse(self, tif: TiffFile, plane: Mapping[str, int]) -> None:
+    def _parse(self, tif: TiffFile, ome: OmeView | None, plane: Mapping[str, int]) -> None:
         """Take what reading needs from the open file."""
         series = choose_series(tif, str(self.source))
         chosen = choose_plane(series, plane, str(self.source), named=tif.is_ome)
@@ -102,8 +108,9 @@ class TiffSlide:
         self.dtype = series.keyframe.dtype.newbyteorder("=")
         self.traits = tiff_traits(tif, series, planes, chosen)
         geo = self.traits.geo
-        self.mpp = tiff_mpp(tif, series) if geo is None else geo.px_um
-        self.channel_names = tiff_channel_names(tif, series, self.channels, self.traits.alpha)
+        owner = ome.owner(series.keyframe.index) if ome and series.kind == "ome" else None
+        self.mpp = tiff_mpp(tif, series, owner) if geo is None else geo.px_um
+        self.channel_names = tiff_channel_names(owner, self.channels, self.traits.alpha)
         self._premultiplied = is_premultiplied(series.keyframe)
         levels, self._planes = [Level(base, (1.0, 1.0), _decoded_rows(planes))], [planes]
         for coarser in coarser_series(tif, series):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
+    from gigafcn.slide.ome_xml import OmeImage
     from gigafcn.slide.tiff_plane import Plane
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
@@ -34,11 +35,19 @@ _ALPHA = (1, 2)
 _APERIO_MPP = re.compile(r"\bMPP\s*=\s*([0-9]+(?:[.,][0-9]+)?)")
 
 
-def tiff_mpp(tif: TiffFile, series: TiffPageSeries) -> tuple[float, float] | None:
-    """Micrometres per px (y, x) at level 0, None when unknown or implausible."""
+def tiff_mpp(
+    tif: TiffFile, series: TiffPageSeries, owner: OmeImage | None
+) -> tuple[float, float] | None:
+    """Micrometres per px (y, x) at level 0, None when unknown or implausible.
+
+    Parameters
+    ----------
+    owner
+        The Image of OME-XML that owns the pages of the series.
+    """
     page = series.keyframe
     return (
-        _ome_mpp(_ome_pixels(tif, series))
+        _ome_mpp(None if owner is None else owner.pixels)
         or _imagej_mpp(tif, page)
         or _aperio_mpp(page)
         or _resolution_mpp(page, _UNITS.get(int(page.tags.valueof(_RESOLUTION_UNIT, 2))))
@@ -94,38 +103,16 @@ def is_premultiplied(page: TiffPage) -> bool:
     return first == _ALPHA[0]
 
 
-def tiff_channel_names(
-    tif: TiffFile, series: TiffPageSeries, channels: int, alpha: int | None
-) -> tuple[str, ...]:
+def tiff_channel_names(owner: OmeImage | None, channels: int, alpha: int | None) -> tuple[str, ...]:
     """OME channel names when there is one per channel, else defaults; "alpha" only if declared."""
-    pixels = _ome_pixels(tif, series)
-    names = [] if pixels is None else [child.get("Name") for child in _channels(pixels)]
+    names = () if owner is None else owner.channel_names
     if len(names) == channels and all(names):
-        return tuple(str(name) for name in names)
+        return names
     if alpha is None:
         usual = default_channel_names(channels)
         return tuple(f"channel {n}" if name == "alpha" else name for n, name in enumerate(usual))
     colours = list(default_channel_names(channels - 1))
     return (*colours[:alpha], "alpha", *colours[alpha:])
-
-
-def _channels(pixels: ElementTree.Element) -> list[ElementTree.Element]:
-    return [child for child in pixels if child.tag.endswith("Channel")]
-
-
-def _ome_pixels(tif: TiffFile, series: TiffPageSeries) -> ElementTree.Element | None:
-    """Pixels element of the series' image; None without usable OME-XML."""
-    text = tif.ome_metadata
-    if text is None or series.kind != "ome":
-        return None
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        return None
-    images = [child for child in root if child.tag.endswith("Image")]
-    pixels = [p for image in images for p in image if p.tag.endswith("Pixels")]
-    index = next((i for i, other in enumerate(tif.series) if other is series), 0)
-    return pixels[index] if index < len(pixels) else None
 
 
 def _ome_mpp(pixels: ElementTree.Element | None) -> tuple[float, float] | None:
