@@ -16,7 +16,7 @@ from gigafcn.output.spec import map_levels, source_shards
 from gigafcn.output.tile_pyramid import shards_across_tiles
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run.beginning import At
-from gigafcn.run.inference import map_slide
+from gigafcn.run.mapping import map_slide
 from gigafcn.run.options import Options
 from gigafcn.schedule.run_folder import RunFolder, level_piece, tile_piece
 from gigafcn.schedule.site import Site

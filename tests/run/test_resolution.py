@@ -233,7 +233,7 @@ def test_no_stored_pixel_is_read_twice_within_a_sweep(
 
     slide = ArraySlide(small_image(571, 644), mpp=(0.25, 0.25))
     request = {"mpp": 0.5, "tile": 4096, "strip": 16, "verify": False} | LOGITS
-    monkeypatch.setattr("gigafcn.run.inference.draw_picture", lambda *_: None)
+    monkeypatch.setattr("gigafcn.run.mapping.draw_picture", lambda *_: None)
     # Windows that are looked at before the run are no part of the sweep.
     monkeypatch.setattr("gigafcn.run.checks.doubts", lambda _: ())
     monkeypatch.setattr(ArraySlide, "look", noting)

@@ -106,7 +106,7 @@ def test_what_is_left_out_is_neither_read_nor_stored(
             counts[box.y0 : box.y1, box.x0 : box.x1] += 1
         return plain(slide, box, *rest)
 
-    monkeypatch.setattr("gigafcn.run.inference.draw_picture", lambda *_: None)
+    monkeypatch.setattr("gigafcn.run.mapping.draw_picture", lambda *_: None)
     monkeypatch.setattr(ArraySlide, "look", noting)
     path = tmp_path / "m.zarr"
     given = EXACTLY | {"tissue": mask, "tile": 256, "strip": 64}
