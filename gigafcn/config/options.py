@@ -183,6 +183,12 @@ class PlanOptions(BaseModel):
     whole slide (anything but 0 is tissue), or polygons (.geojson, as QuPath exports them). The
     rest is neither read nor stored."""
 
+    tissue_class: Annotated[
+        tuple[str, ...] | None, BeforeValidator(values.parse_list), flag(SLIDE, "NAME,...")
+    ] = None
+    """Classes of polygons that are tissue. If unset: all but those that QuPath's users ignore
+    (Ignore*, Artefact*, Background*), which are cut out of the others."""
+
     mpp: Annotated[
         PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None,
         BeforeValidator(values.parse_pair),

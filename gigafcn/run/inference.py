@@ -64,6 +64,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     crop: bool = True,
     border: str | None = None,
     tissue: str | Path | None = None,
+    tissue_class: Sequence[str] | None = None,
     mpp: float | tuple[float, float] | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
     mpp_tolerance: float = 0.02,
@@ -165,8 +166,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         "valid" for classifiers and patch, else "cover".
     tissue
         Which part is computed: None or "none" all, "auto" what looks stained, else the path of a
-        mask of the whole slide (anything but 0 is tissue) or of GeoJSON polygons. Chunks without
-        tissue are neither read nor stored.
+        mask of the whole slide or of GeoJSON polygons. The rest is neither read nor stored.
+    tissue_class
+        Classes of polygons that are tissue; None takes all but Ignore*, Artefact*, Background*.
     mpp
         Micrometres per px that the model wants, one or (y, x), replacing what its author states:
         the nearest finer level is resampled to it, on one grid for the whole slide.

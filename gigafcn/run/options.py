@@ -51,6 +51,7 @@ class Options:
     crop: bool = True
     border: str | None = None
     tissue: str | Path | None = None
+    tissue_class: Sequence[str] | None = None
     mpp: float | tuple[float, float] | None = None
     slide_mpp: float | tuple[float, float] | None = None
     mpp_tolerance: float = 0.02

@@ -19,7 +19,8 @@ from gigafcn.errors import SlideError, UsageError
 from gigafcn.geometry import Box, Span
 from gigafcn.plan.projection import Demand
 from gigafcn.plan.tissue import Tissue
-from gigafcn.slide.annotations import read_polygons
+from gigafcn.run.choices import mpp
+from gigafcn.slide.annotations import read_areas, told_apart
 from gigafcn.slide.fingerprint import hash_file
 from gigafcn.slide.opening import open_slide
 from gigafcn.slide.protocol import colours_of
@@ -78,13 +79,14 @@ class Cells:
         return found
 
     def touching(self, areas: NDArray[Any]) -> NDArray[np.bool_]:
-        """Chunks (y, x) that polygons touch."""
+        """Chunks (y, x) that share an area with polygons, not an edge alone."""
         x0, y0 = np.meshgrid(self.columns[:-1], self.rows[:-1])
         x1, y1 = np.meshgrid(self.columns[1:], self.rows[1:])
         boxes = shapely.box(x0.ravel(), y0.ravel(), x1.ravel(), y1.ravel())
-        hit = shapely.STRtree(boxes).query(areas, predicate="intersects")[1]
+        shapely.prepare(areas)
+        area, box = shapely.STRtree(boxes).query(areas, predicate="intersects")
         found = np.zeros(x0.size, bool)
-        found[hit] = True
+        found[box[~shapely.touches(areas[area], boxes[box])]] = True
         return found.reshape(x0.shape)
 
 
@@ -99,13 +101,19 @@ def with_tissue(
         If mask or polygons cannot be read or do not fit the slide.
     """
     asked = options.tissue
+    polygons = Path(str(asked)).suffix.lower() in POLYGON_SUFFIXES
+    if options.tissue_class is not None and not polygons:
+        raise UsageError(
+            f"tissue-class names classes of polygons, but tissue is {asked or 'none'}; give "
+            f"--tissue FILE.geojson"
+        )
     if asked in (None, "none"):
         return plan
     cells = Cells.of(plan)
     if asked == "auto":
         found = _by_colour(slide, cells)
-    elif Path(str(asked)).suffix.lower() in POLYGON_SUFFIXES:
-        found = _by_polygons(slide, cells, Path(str(asked)), crop=options.crop)
+    elif polygons:
+        found = _by_polygons(slide, cells, Path(str(asked)), options)
     else:
         found = _by_mask(slide, cells, Path(str(asked)))
     if not found.any():
@@ -204,10 +212,16 @@ def _by_mask(slide: Slide, cells: Cells, path: Path) -> NDArray[np.bool_]:
     return cells.under(np.asarray(pixels.any(axis=2), bool), _scale(slide, pixels.shape[:2]))
 
 
-def _by_polygons(slide: Slide, cells: Cells, path: Path, *, crop: bool) -> NDArray[np.bool_]:
-    areas = np.array(read_polygons(path))
+def _by_polygons(slide: Slide, cells: Cells, path: Path, options: Options) -> NDArray[np.bool_]:
+    told = told_apart(read_areas(path), options.tissue_class, path)
+    log.info("polygons: %s", told.described(mpp(slide, options.slide_mpp)))
+    areas = np.array(told.polygons())
+    if not areas.size:
+        raise UsageError(
+            f"tissue {path}: what is cut out of its polygons leaves nothing; see --tissue-class"
+        )
     bounds = slide.traits.bounds
-    if crop and bounds is not None:
+    if options.crop and bounds is not None:
         areas = shapely.transform(areas, lambda points: points + np.array((bounds.x0, bounds.y0)))
     height, width = slide.levels[0].shape
     whole = shapely.box(0, 0, width, height)
