@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import ModelError, NonLocalError
 from gigafcn.geometry import Box
+from gigafcn.graph.locality import compared, growing
 from gigafcn.graph.model_graph import Blocker, ModelGraph
 from gigafcn.graph.programs import Programs
 from gigafcn.graph.reach import (
@@ -24,7 +25,7 @@ from gigafcn.graph.reach import (
     lost_margin,
     output_period,
 )
-from gigafcn.graph.strides import growing_step, may_grow, node_strides, period, shift_invariant
+from gigafcn.graph.strides import node_strides, period, shift_invariant
 from gigafcn.graph.trace import Trace, TracedProgram, trace
 from gigafcn.plan.sweep_plan import plan_sweep
 
@@ -88,6 +89,14 @@ class Footprint:
     output: str = ""
     """Name of the output that this is the footprint of."""
 
+    only: tuple[int, int] | None = None
+    """The one image size (y, x) in px that the model takes, if it took none of the others tried:
+    that it is local is then said of this size alone."""
+
+    others: tuple[ModelGraph, ...] = field(default=(), compare=False)
+    """Graphs at other image sizes, with which this one was compared: what a model does must not
+    grow with the image."""
+
     @property
     def local(self) -> bool:
         """Whether exact tiling is possible."""
@@ -117,7 +126,18 @@ class Footprint:
         return far_from_borders(self.graph)
 
     def at(self, graph: ModelGraph) -> Footprint:
-        """The same model traced at another, usually larger, size."""
+        """The same model traced at another, usually larger, size.
+
+        Raises
+        ------
+        NonLocalError
+            If what it does there is not what it does at other sizes.
+        """
+        blockers = growing((graph, *self.others))
+        if blockers:  # perhaps only because sizes of another remainder round otherwise
+            found = compared(Programs(self.module, self.channels), graph, self.output)
+            blockers = () if found.others else found.blockers or blockers
+        replace(self, blockers=blockers).require_local()
         return replace(self, graph=graph)
 
     def need(self, box: Sequence[int], image_shape: tuple[int, int]) -> Box:
@@ -132,6 +152,7 @@ class Footprint:
         padded = tuple(-(-n // p) * p for n, p in zip(image_shape, self.period, strict=True))
         graph = trace(self.module, self.channels, (padded[0], padded[1]), self.output).graph
         assert graph is not None
+        self.at(graph)
         return graph.need_box(Box(*box)).clip(image_shape)
 
     def require_local(self) -> None:
@@ -259,9 +280,9 @@ def _footprint(programs: Programs, program: TracedProgram, output: str | int | N
     if found.graph is None:
         return _blocked(programs, program, found)
     graph = _aligned(programs, found.graph, found.output)
-    growing = _growing(programs, graph, found.output) if may_grow(graph) else ()
-    if growing:
-        return _blocked(programs, program, replace(found, graph=None, blockers=growing))
+    compare = compared(programs, graph, found.output)
+    if compare.blockers:
+        return _blocked(programs, program, replace(found, graph=None, blockers=compare.blockers))
     strides = [node_strides(graph, axis)[graph.output] for axis in (0, 1)]
     return Footprint(
         blockers=(),
@@ -275,6 +296,8 @@ def _footprint(programs: Programs, program: TracedProgram, output: str | int | N
         channels=programs.channels,
         outputs=found.outputs,
         output=found.output,
+        only=compare.only,
+        others=compare.others,
     )
 
 
@@ -315,23 +338,6 @@ def _aligned(programs: Programs, graph: ModelGraph, output: str) -> ModelGraph:
         if size != graph.size:
             graph = _retraced(programs, (size[0], size[1]), output) or graph
     return graph
-
-
-def _growing(programs: Programs, graph: ModelGraph, output: str) -> tuple[Blocker, ...]:
-    """Blockers that show on an image twice as large: windows that are parts of the image.
-
-    A model that takes no other size has none.
-    """
-    try:
-        found = programs.at((2 * graph.size[0], 2 * graph.size[1])).choose(output)
-    except ModelError:
-        return ()
-    if found.graph is None:
-        return found.blockers
-    node = growing_step(graph, found.graph)
-    if node is None:
-        return ()
-    return (Blocker(node.layer, node.op, "works on parts of the image, which grow with it"),)
 
 
 def _retraced(programs: Programs, size: tuple[int, int], output: str) -> ModelGraph | None:

@@ -176,6 +176,7 @@ def _figures(footprint: Footprint) -> dict[str, Any]:
         "local": footprint.local,
         "blockers": [asdict(blocker) for blocker in footprint.blockers],
         "size": footprint.size,
+        "only": footprint.only,
         "halo": footprint.halo,
         "halo_aligned": footprint.halo_aligned,
         "stride": footprint.stride,
@@ -226,8 +227,10 @@ def show_footprint(name: str, footprint: Footprint, outputs: Sequence[Footprint]
 def _facts(footprint: Footprint) -> list[tuple[str, str]]:
     if not footprint.local:
         return [("exact tiling", "no")]
+    only = footprint.only
     facts = [
         ("exact tiling", "yes"),
+        *([] if only is None else [("takes", f"{only[0]} x {only[1]} px only")]),
         ("halo: top, bottom, left, right", _px(footprint.halo)),
         ("halo of tiles of whole periods", _px(footprint.halo_aligned)),
         ("period: y, x", _px(footprint.period)),

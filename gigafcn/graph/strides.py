@@ -20,13 +20,10 @@ from gigafcn.graph.rules.unpool import MaxPoolIndices, MaxUnpool
 from gigafcn.graph.rules.window import AveragePool, Convolution, MaxPool, TransposedConvolution
 
 if TYPE_CHECKING:
-    from gigafcn.graph.model_graph import ModelGraph, Node
+    from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.graph.rules import Rule
 
 Resize = Nearest | Bilinear | TapResize
-
-LONG_STEP, FEW = 4, 8
-"""Px of a step, and positions that it leaves, from which on it may be a part of the image."""
 
 
 def rule_stride(rule: Rule, axis: int) -> Fraction:
@@ -94,39 +91,3 @@ def shift_invariant(graph: ModelGraph) -> bool:
             if any(r.numerator != 1 and r.denominator != 1 for r in ratios):
                 return False
     return True
-
-
-def may_grow(graph: ModelGraph) -> bool:
-    """Whether a window or step is perhaps a part of the image and not a number of px.
-
-    Sizes are baked into an exported graph: a pool over a quarter of a 256 px image looks like one
-    over 64 px.
-    """
-    return any(_may_grow(node, axis) for node in graph.nodes[1:] for axis in (0, 1))
-
-
-def _may_grow(node: Node, axis: int) -> bool:
-    rule = node.rule
-    assert rule is not None
-    if isinstance(rule, Convolution):
-        return False  # weights have a size of their own
-    step = rule_stride(rule, axis)
-    if isinstance(rule, Resize):
-        return step > 1 and not rule.scales[axis]
-    return step >= LONG_STEP and node.grid[axis] <= FEW
-
-
-def growing_step(graph: ModelGraph, larger: ModelGraph) -> Node | None:
-    """The first op that takes longer steps on an image twice as large, if there is one.
-
-    Steps of resizes differ a little where sizes were rounded.
-    """
-    for node, other in zip(graph.nodes[1:], larger.nodes[1:], strict=False):
-        if node.op != other.op:
-            break  # the model does something else at that size
-        assert node.rule is not None
-        assert other.rule is not None
-        steps = [(rule_stride(node.rule, a), rule_stride(other.rule, a)) for a in (0, 1)]
-        if any(2 * longer > 3 * step for step, longer in steps):
-            return node
-    return None

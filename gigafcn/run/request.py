@@ -148,7 +148,7 @@ def _prepared(
     )
     geometry = _geometry(grid.shape, footprint, classifier, options.border)
     period = footprint.output_period
-    footprint = footprint.at(graph_of(traced.at(geometry.padded).choose(output), geometry))
+    footprint = _at(footprint, traced, geometry, ways_out(model, trust=options.trust))
     assert footprint.graph is not None
     end = choices.ending(footprint.graph)
     activation, exclusive = choices.activation(model, end, options)
@@ -249,6 +249,31 @@ def _footprint(
     except ModelError as error:
         raise type(error)(f"{error}; {ways}") from error
     return footprint
+
+
+def _at(footprint: Footprint, traced: Programs, geometry: MapGeometry, ways: str) -> Footprint:
+    """The footprint at the size of the padded image, where the model must do what it always does.
+
+    Raises
+    ------
+    NonLocalError
+        If it does something else there.
+    ModelError
+        If it does not take images of that size.
+    """
+    try:
+        program = traced.at(geometry.padded)
+    except ModelError as error:
+        if footprint.only is None:
+            raise
+        raise ModelError(
+            f"the model takes images of {footprint.only[0]} x {footprint.only[1]} px (y, x) only, "
+            f"and this one is padded to {geometry.padded[0]} x {geometry.padded[1]} px; {ways}"
+        ) from error
+    try:
+        return footprint.at(graph_of(program.choose(footprint.output or None), geometry))
+    except NonLocalError as error:
+        raise NonLocalError(f"{error}; {ways}") from error
 
 
 def _windowed_request(

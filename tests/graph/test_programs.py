@@ -14,6 +14,7 @@ from gigafcn.analysis import analyze, analyze_at
 from gigafcn.graph import programs
 from gigafcn.graph import trace as tracing
 from gigafcn.graph.programs import Programs, likely_padded
+from gigafcn.run.known_model import KnownModel
 from gigafcn.run.options import Options
 from gigafcn.run.request import prepare
 from tests.nets import NETS
@@ -52,9 +53,14 @@ def test_the_size_of_an_image_shows_what_a_small_one_shows(name: str) -> None:
     assert (large.lost, large.shift_invariant) == (small.lost, small.shift_invariant)
 
 
-def test_a_run_of_whole_likely_periods_traces_its_model_once(traced: Sizes) -> None:
-    prepare(np.zeros((512, 1504, 3), np.uint8), random_numbers(Skip()), Options()).slide.close()
-    assert traced == [(512, 1504)]
+def test_a_run_traces_its_model_at_its_own_size_and_two_others_once_per_model(
+    traced: Sizes,
+) -> None:
+    known = KnownModel(random_numbers(Skip()))
+    prepare(np.zeros((512, 1504, 3), np.uint8), known, Options()).slide.close()
+    assert traced == [(512, 1504), (288, 384), (672, 480)]
+    prepare(np.zeros((320, 640, 3), np.uint8), known, Options()).slide.close()
+    assert traced[3:] == [(320, 640)]
 
 
 class Sixty(nn.Module):
@@ -80,4 +86,4 @@ def test_windows_that_are_parts_of_a_large_image_are_still_seen() -> None:
             return functional.interpolate(functional.avg_pool2d(x, sides), size=x.shape[2:])
 
     (blocker, *_) = analyze_at(Programs(Quarters(), 3), likely_padded((3000, 4711))).blockers
-    assert "grow with it" in blocker.reason
+    assert "its kernel is (752, 1184)" in blocker.reason

@@ -14,6 +14,7 @@ from gigafcn.graph import trace as tracing
 from gigafcn.graph.model_graph import ModelGraph
 from gigafcn.graph.reach import enlarged, layer_footprints
 from gigafcn.graph.strides import period
+from gigafcn.graph.trace import trace
 from tests.nets import NETS
 from tests.sweeping import local_net
 
@@ -39,12 +40,12 @@ def test_a_slice_that_counts_from_the_end_is_not_enlarged() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x[:, :, -16:]
 
-    found = analyze(Tail(), size=64).graph
+    found = trace(Tail(), 3, (64, 64)).graph
     assert found is not None
     assert enlarged(found, (128, 128)) is None
 
 
-def test_a_deep_net_is_analysed_with_one_export(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deep_net_is_analysed_with_three_exports(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     right = tracing.traced_program
 
@@ -56,7 +57,7 @@ def test_a_deep_net_is_analysed_with_one_export(monkeypatch: pytest.MonkeyPatch)
     found = analyze(NETS["unet_r18"]())
     assert found.halo_aligned == (281, 250, 281, 250)
     assert found.layers
-    assert sizes == [(256, 256)]
+    assert sizes == [(256, 256), (288, 384), (672, 480)]
 
 
 def test_a_size_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
