@@ -3,9 +3,10 @@
 One image per kind of content: scores with one channel per class, named and coloured, and labels.
 Levels of the stored pyramid become SubIFDs; tiles are deflated; BigTIFF is used when the pixels
 might not fit 4 GB.  Pixel size is PhysicalSizeX/Y, and the place of the map on the slide is the
-PositionX/Y of every plane: the centre of the first pixel, as in the OME-Zarr.
+PositionX/Y of every plane: the corner of the first pixel, from that of the slide.
 
-The map of a raster with a place on the earth (GeoTIFF) has the same tags, for its own px.
+The map of a raster with a place on the earth (GeoTIFF) has the same tags, for its own px, on every
+full-size page: each class is a page, and GDAL opens each as an image of its own.
 
 Tiles are read from the map as the file asks for them, one class at a time.  Pixels that were not
 computed are 0, in floating-point maps NaN.  (OME has no half floats: float16 becomes float32.)
@@ -23,7 +24,7 @@ import tifffile
 from gigafcn.errors import UsageError
 from gigafcn.export.places import generator, identity
 from gigafcn.geometry import Box
-from gigafcn.output.metadata import level_transform
+from gigafcn.output.metadata import corner_of, level_transform
 from gigafcn.output.palette import rgb
 from gigafcn.output.reading import check_scores, read_level
 from gigafcn.progress import Progress, ProgressCallback
@@ -172,7 +173,8 @@ class _Counter:
 def _metadata(stored: StoredMap, name: str) -> dict[str, Any]:
     """OME metadata of an image, in tifffile's terms."""
     spec = stored.spec
-    scale, translation = level_transform(spec, stored.levels[0])
+    scale, _ = level_transform(spec, stored.levels[0])
+    corner = corner_of(spec)
     channels = len(spec.stored) if name == "probabilities" else 1
     known = spec.mpp is not None
     unit = "µm" if known else "pixel"
@@ -182,9 +184,9 @@ def _metadata(stored: StoredMap, name: str) -> dict[str, Any]:
         "Creator": generator(),
         "UUID": str(identity(stored)),
         "Plane": {
-            "PositionX": [translation[1]] * channels,
+            "PositionX": [corner[1]] * channels,
             "PositionXUnit": [unit] * channels,
-            "PositionY": [translation[0]] * channels,
+            "PositionY": [corner[0]] * channels,
             "PositionYUnit": [unit] * channels,
         },
     }
@@ -212,7 +214,7 @@ def _geo_tags(stored: StoredMap, dtype: np.dtype[Any]) -> list[tuple[int, int, i
     tags = list(GeoReference.from_json(geo).tags())
     if dtype.kind == "f":
         tags.append((NO_DATA, _ASCII, 0, "nan", True))
-    return tags
+    return [(*tag[:4], False) for tag in tags]  # not on the first page of the image alone
 
 
 def _packed(colour: str) -> int:

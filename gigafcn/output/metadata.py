@@ -4,10 +4,11 @@ OME-Zarr 0.5: the root holds a multiscale image (c, y, x) with one coordinate tr
 level, channel names and colours, and under ``labels/classes`` a label image with the same levels.
 Labels need an image to belong to, so the root of a map of labels alone is an image (y, x) whose
 arrays are those of the labels: nothing is stored twice, and viewers open either.
-Scale is micrometres per px when mpp is known, otherwise input px without a unit.  The position of
-a level is that of the centre of its first pixel: map px j covers the model's input px
-[off + j * stride, off + (j + 1) * stride), whose centre is off + (stride - 1) / 2, and a px of
-level k covers 2^k map px, which moves the centre by (2^k - 1) / 2 map px more.
+Scale is micrometres per px when mpp is known, otherwise level-0 px of the slide, or what a slide in
+OME-Zarr counts in.  The position of a level is that of the centre of its first pixel: map px j
+covers the model's input px [off + j * stride, off + (j + 1) * stride), a px of level k covers 2^k
+map px, and an input px some level-0 px of the slide.  Whatever covers d level-0 px has its centre
+(d - 1) / 2 of them beyond the centre of the first, which is where the slide itself is placed.
 
 Under the key ``gigafcn`` the root holds the layout and the provenance that the run gives.
 
@@ -30,6 +31,7 @@ from gigafcn.errors import RunError
 from gigafcn.output.disk import replace_file, storing
 from gigafcn.output.ownership import KEY
 from gigafcn.output.palette import is_background, rgb
+from gigafcn.output.place import MICROMETER, Place
 from gigafcn.output.shards import ShardedArray
 from gigafcn.output.spec import (
     MapLevel,
@@ -59,24 +61,45 @@ _ACTIVE_CHANNELS = 6  # viewers blend active channels; more than a few are unrea
 def level_transform(
     spec: MapSpec, level: MapLevel
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Scale and translation (y, x) of a level, in micrometres, or input px when mpp is unknown.
+    """Scale and translation (y, x) of a level: size and centre of its first px.
 
     Examples
     --------
     >>> spec = MapSpec(
     ...     shape=(600, 600), classes=("a",), colours=("000000",), dtype="uint8", chunk=256,
     ...     shard=768, mpp=(0.5, 0.5), stride=(Fraction(4), Fraction(4)), offset=(10.0, 0.0),
+    ...     place=Place((0.25, 0.25), (0.0, 0.0), ("micrometer",) * 2, (Fraction(2),) * 2),
     ... )
     >>> level_transform(spec, map_levels(spec)[1])
-    ((4.0, 4.0), (6.75, 1.75))
+    ((4.0, 4.0), (6.875, 1.875))
     """
-    unit = [Fraction(str(m)) for m in spec.mpp or (1.0, 1.0)]  # 0.499 is meant, not its double
+    place = spec.place or _unsaid(spec)
     scale, translation = [], []
-    for mpp, stride, offset in zip(unit, spec.stride, spec.offset, strict=True):
+    for axis, (stride, offset) in enumerate(zip(spec.stride, spec.offset, strict=True)):
         cell = stride * level.factor
-        scale.append(float(mpp * cell))
-        translation.append(float(mpp * (Fraction(offset) + (cell - 1) / 2)))
+        scale.append(float(place.size(axis) * cell))
+        translation.append(float(place.centre(axis, Fraction(offset), cell)))
     return (scale[0], scale[1]), (translation[0], translation[1])
+
+
+def corner_of(spec: MapSpec) -> tuple[float, float]:
+    """Corner (y, x) of the map's first px, where a slide that states no position begins at 0.
+
+    In micrometres, or in level-0 px when mpp is unknown.
+    """
+    place = spec.place or _unsaid(spec)
+    unit = (1.0, 1.0) if spec.mpp is not None else place.px
+    y, x = (
+        float(place.corner(axis, Fraction(spec.offset[axis])) / Fraction(str(unit[axis])))
+        for axis in (0, 1)
+    )
+    return y, x
+
+
+def _unsaid(spec: MapSpec) -> Place:
+    """What maps were placed by that do not say so: as if the input were level 0."""
+    unit = None if spec.mpp is None else MICROMETER
+    return Place(spec.mpp or (1.0, 1.0), (0.0, 0.0), (unit, unit), (Fraction(1), Fraction(1)))
 
 
 def image_metadata(spec: MapSpec) -> dict[str, Any]:
@@ -136,18 +159,18 @@ def _multiscale(
         datasets.append({"path": f"{prefix}{k}", "coordinateTransformations": transformations})
     return {
         "name": name,
-        "axes": [_axis(axis, known=spec.mpp is not None) for axis in axes],
+        "axes": [_axis(axis, spec.place or _unsaid(spec)) for axis in axes],
         "datasets": datasets,
         "type": kind,
         "metadata": {"description": method, "method": "gigafcn.output.pyramid"},
     }
 
 
-def _axis(name: str, *, known: bool) -> dict[str, str]:
+def _axis(name: str, place: Place) -> dict[str, str]:
     if name == "c":
         return {"name": "c", "type": "channel"}
-    unit = {"unit": "micrometer"} if known else {}
-    return {"name": name, "type": "space", **unit}
+    unit = place.units["yx".index(name)]
+    return {"name": name, "type": "space", **({} if unit is None else {"unit": unit})}
 
 
 def finish_map(

@@ -27,6 +27,7 @@ import numpy as np
 
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box
+from gigafcn.output.place import Place, check_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,10 +138,13 @@ class MapSpec:
     scores: tuple[int, ...] | None = None
     """Class numbers whose scores are stored, ascending: () for none, None for all."""
 
+    place: Place | None = None
+    """The model's input on the slide; None in maps of versions that did not say."""
+
     def __post_init__(self) -> None:
         _check_layout(self)
         _check_classes(self)
-        _check_physical(self)
+        check_grid(self.mpp, self.stride, self.offset)
 
     @property
     def label_dtype(self) -> str:
@@ -177,6 +181,7 @@ class MapSpec:
             "labels": self.labels,
             "name": self.name,
             "scores": None if self.scores is None else list(self.scores),
+            "place": None if self.place is None else self.place.to_json(),
         }
 
     @classmethod
@@ -189,12 +194,12 @@ class MapSpec:
             When a field is missing, unknown or has a value that no spec can have.
         """
         expected = {f.name for f in fields(cls)}
-        data = {"scores": None, **data}
+        data = {"scores": None, "place": None, **data}
         if set(data) != expected:
             odd = ", ".join(sorted(set(data) ^ expected))
             raise UsageError(f"a map specification lacks or has unknown fields: {odd}")
         try:
-            mpp, scores = data["mpp"], data["scores"]
+            mpp, scores, place = data["mpp"], data["scores"], data["place"]
             values = {
                 **data,
                 "shape": tuple(data["shape"]),
@@ -204,6 +209,7 @@ class MapSpec:
                 "stride": tuple(Fraction(s) for s in data["stride"]),
                 "offset": tuple(float(v) for v in data["offset"]),
                 "scores": None if scores is None else tuple(scores),
+                "place": None if place is None else Place.from_json(place),
             }
             return cls(**values)
         except (TypeError, ZeroDivisionError) as error:
@@ -381,17 +387,6 @@ def _check_classes(spec: MapSpec) -> None:
         )
     if not spec.stored and not spec.labels:
         raise UsageError("a map must store scores, labels or both")
-
-
-def _check_physical(spec: MapSpec) -> None:
-    if spec.mpp is not None and not (
-        len(spec.mpp) == 2 and all(math.isfinite(m) and m > 0 for m in spec.mpp)
-    ):
-        raise UsageError(f"mpp (y, x) must be positive, got {spec.mpp} um/px")
-    if len(spec.stride) != 2 or not all(isinstance(s, Fraction) and s > 0 for s in spec.stride):
-        raise UsageError(f"stride (y, x) must be two positive fractions, got {spec.stride}")
-    if len(spec.offset) != 2 or not all(math.isfinite(o) for o in spec.offset):
-        raise UsageError(f"offset (y, x) must be two finite numbers of px, got {spec.offset}")
 
 
 def _is_count(value: object) -> bool:

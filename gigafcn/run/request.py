@@ -26,7 +26,7 @@ from gigafcn.plan.projection import Demand, lane_px
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
 from gigafcn.run.known_model import KnownModel
-from gigafcn.run.resolution import image_grid
+from gigafcn.run.resolution import image_grid, placed
 from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.tissue import with_tissue
 from gigafcn.run.windowed import ways_out, windowed
@@ -314,7 +314,7 @@ def _plan(
 ) -> RunPlan:
     plan = RunPlan(
         geometry=geometry,
-        spec=_spec(slide, model, options, demand, layout, geometry, chosen.grid.mpp),
+        spec=_spec(slide, model, options, demand, layout, geometry, chosen),
         box=demand.box,
         level=chosen.grid.level,
         channels=chosen.channels,
@@ -355,7 +355,7 @@ def _spec(
     demand: Demand | WindowDemand,
     layout: Layout,
     geometry: MapGeometry,
-    mpp: tuple[float, float] | None,
+    chosen: _Chosen,
 ) -> MapSpec:
     saving = demand.saving
     names, _ = named_classes(model, options.classes, demand.classes)
@@ -371,10 +371,11 @@ def _spec(
         dtype=saving.dtype,
         chunk=layout.chunk,
         shard=layout.shard,
-        mpp=mpp,
+        mpp=chosen.grid.mpp,
         stride=(stride[0], stride[1]),
         offset=(offset[0], offset[1]),
         labels=saving.labels,
         name=slide.name,
         scores=None if len(saving.scores) == len(names) else saving.scores,
+        place=placed(slide, chosen.grid, chosen.mpp),
     )

@@ -14,9 +14,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gigafcn.errors import SlideError, UsageError
+from gigafcn.output.place import MICROMETER, Place
 from gigafcn.plan.image_grid import ImageGrid, micrometres
 from gigafcn.run import choices
 from gigafcn.slide.mpp import LEAST_UM, MOST_UM
+from gigafcn.slide.traits import Position
 
 if TYPE_CHECKING:
     from gigafcn.model.loading import LoadedModel
@@ -141,6 +143,22 @@ def _level_mpp(slide: Slide, level: int, own: Mpp) -> tuple[Fraction, Fraction]:
         for m, down in zip(own, slide.levels[level].downsample, strict=True)
     )
     return y, x
+
+
+def placed(slide: Slide, grid: ImageGrid, mpp: Mpp | None) -> Place:
+    """Where the image lies in the slide's own coordinates.
+
+    A slide that states a position keeps it: in micrometres where px have a size, of which a size
+    given by the user stretches it; else in whatever the slide counts in.
+    """
+    said = slide.traits.position or Position((1.0, 1.0), (0.0, 0.0), (None, None))
+    if mpp is None:
+        return Place(said.px, said.first, said.units, grid.pixel)
+    first = [
+        float(Fraction(str(at)) / Fraction(str(px)) * Fraction(str(m)))
+        for at, px, m in zip(said.first, said.px, mpp, strict=True)
+    ]
+    return Place(mpp, (first[0], first[1]), (MICROMETER, MICROMETER), grid.pixel)
 
 
 def _tell(slide: Slide, grid: ImageGrid) -> None:

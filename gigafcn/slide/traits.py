@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where a slide says that it lies, in coordinates of its own; pairs are (y, x)."""
+
+    px: tuple[float, float]
+    """Size of a level-0 px."""
+
+    first: tuple[float, float]
+    """Centre of the first level-0 px."""
+
+    units: tuple[str | None, str | None]
+    """Of both; None where not stated."""
+
+
+@dataclass(frozen=True, slots=True)
 class Traits:
     """Facts about a slide; the defaults are those of a plain image."""
 
@@ -33,6 +47,9 @@ class Traits:
 
     geo: GeoReference | None = None
     """Place on the earth."""
+
+    position: Position | None = None
+    """Place in coordinates of its own; None when it states none."""
 
     no_data: float | None = None
     """Value that means "no data"."""

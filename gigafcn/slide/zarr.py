@@ -12,6 +12,7 @@ the others from being read.  Left out: plates and labels.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gigafcn.slide.zarr_axes import Multiscale
+
+log = logging.getLogger(__name__)
 
 Array = zarr.Array[Any]
 
@@ -80,7 +83,7 @@ class ZarrSlide:
         arrays, image = _arrays(node, where)
         first = arrays[0]
         self._axes = _axes(first, image, where, plane or {})
-        self._arrays: list[Array] = arrays
+        self._arrays = arrays = _together(arrays, image, self._axes, where)
         self._where = where
         for array in arrays:
             _check_array(array, first, self._axes, where)
@@ -94,6 +97,7 @@ class ZarrSlide:
         self.traits = Traits(
             f"zarr {first.metadata.zarr_format}" if image is None else f"ome-zarr {image.version}",
             plane=self._axes.plane,
+            position=None if image is None else image.position(self._axes),
         )
         picture = self.channels == 3 and self.dtype == np.uint8
         self._blank = 255 if picture else 0
@@ -291,6 +295,21 @@ def _arrays(node: Array | zarr.Group, where: str) -> tuple[list[Array], Multisca
     return arrays, image
 
 
+def _together(arrays: list[Array], image: Multiscale | None, axes: Axes, where: str) -> list[Array]:
+    """The levels that show the same part of the world as level 0; the first that does not is said.
+
+    Those beyond it are left out too, so that the numbers of the others stay.
+    """
+    if image is None:
+        return arrays
+    count, why = image.together(axes)
+    if count < len(arrays):
+        log.warning(
+            "%s: %s: only its levels 0 to %d are used", where, why, count - 1
+        )  # fmt: skip
+    return arrays[:count]
+
+
 def _ome(group: zarr.Group) -> dict[str, Any]:
     ome = group.attrs.get("ome")
     return ome if isinstance(ome, dict) else {}
@@ -331,7 +350,7 @@ def _check_array(array: Array, first: Array, axes: Axes, where: str) -> None:
 def _levels(arrays: list[Array], axes: Axes, image: Multiscale | None) -> tuple[Level, ...]:
     """Shapes and downsamples; the stated scales decide where they are given."""
     shapes = [(int(array.shape[axes.y]), int(array.shape[axes.x])) for array in arrays]
-    scales = [None] * len(arrays) if image is None else list(image.scales)
+    scales = [None] * len(arrays) if image is None else list(image.scales[: len(arrays)])
     levels = []
     for array, shape, scale in zip(arrays, shapes, scales, strict=True):
         downsample = downsample_of(shapes[0], shape)

@@ -7,7 +7,9 @@ that is not y, x or c must have length one: planes of a stack are not chosen sil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,9 @@ from gigafcn.errors import SlideError
 from gigafcn.slide.array import MOST_CHANNELS
 from gigafcn.slide.mpp import in_micrometres, plausible_mpp
 from gigafcn.slide.protocol import check_plane
+from gigafcn.slide.traits import Position
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,9 @@ class Multiscale:
     scales: tuple[tuple[float, ...] | None, ...]
     """Physical size of a px per axis and level, None where not stated."""
 
+    translations: tuple[tuple[float, ...], ...]
+    """Position of the first px's centre per axis and level, 0 where not stated."""
+
     units: tuple[str | None, ...]
     """Unit of each axis."""
 
@@ -126,6 +134,35 @@ class Multiscale:
             *(in_micrometres(scale[axis], self.units[axis]) for axis in (axes.y, axes.x))
         )
 
+    def position(self, axes: Axes) -> Position | None:
+        """Where level 0 lies; None when nothing is stated, or a scale that mirrors the image."""
+        y, x = axes.y, axes.x
+        scale, at = self.scales[0], self.translations[0]
+        if scale is None and not at[y] and not at[x]:
+            return None
+        px = (1.0, 1.0) if scale is None else (scale[y], scale[x])
+        if min(px) <= 0:
+            return None
+        return Position(px, (at[y], at[x]), (self.units[y], self.units[x]))
+
+    def together(self, axes: Axes) -> tuple[int, str]:
+        """How many levels, from the finest on, show the same part; and why not one more.
+
+        Writers differ in whether a level begins at the same corner or centre as level 0, so what
+        is less than one of its px is no other place.
+        """
+        for level, (scale, at) in enumerate(zip(self.scales, self.translations, strict=True)):
+            for axis in (axes.y, axes.x):
+                moved = at[axis] - self.translations[0][axis]
+                px = 1.0 if scale is None else abs(scale[axis])
+                if abs(moved) >= px:
+                    unit = self.units[axis] or "units"
+                    return level, (
+                        f"level {level} lies {moved:g} {unit} from level 0 along "
+                        f"{self.names[axis]}, {moved / px:g} of its px"
+                    )
+        return len(self.paths), ""
+
 
 def read_multiscale(where: str, attributes: Mapping[str, Any]) -> Multiscale | None:
     """Read OME-Zarr metadata of version 0.4 or 0.5; None for a group that is no image.
@@ -141,13 +178,18 @@ def read_multiscale(where: str, attributes: Mapping[str, Any]) -> Multiscale | N
     try:
         image = ome["multiscales"][0]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in image["axes"]]
-        outer = _scale(image, len(axes))
+        outer, shift = _placed(image, len(axes))
+        own = [_placed(dataset, len(axes)) for dataset in image["datasets"]]
+        stretch = outer or (1.0,) * len(axes)
         channels = ome.get("omero", {}).get("channels", [])
         return Multiscale(
             names=tuple(str(axis["name"]) for axis in axes),
             paths=tuple(str(dataset["path"]) for dataset in image["datasets"]),
             scales=tuple(
-                _product(_scale(dataset, len(axes)), outer) for dataset in image["datasets"]
+                outer if scale is None else _each(operator.mul, scale, stretch) for scale, _ in own
+            ),
+            translations=tuple(
+                _each(operator.add, _each(operator.mul, at, stretch), shift) for _, at in own
             ),
             units=tuple(axis.get("unit") for axis in axes),
             channel_names=tuple(str(c.get("label", "")) for c in channels),
@@ -159,20 +201,39 @@ def read_multiscale(where: str, attributes: Mapping[str, Any]) -> Multiscale | N
         ) from error
 
 
-def _scale(holder: Mapping[str, Any], axes: int) -> tuple[float, ...] | None:
-    """Scale among the coordinate transformations of a dataset or of the whole image."""
-    for transformation in holder.get("coordinateTransformations", ()):
-        if transformation.get("type") == "scale" and "scale" in transformation:
-            values = tuple(float(value) for value in transformation["scale"])
-            if len(values) != axes:
-                raise ValueError(f"scale {values} for {axes} axes")
-            return values
-    return None
+def _placed(
+    holder: Mapping[str, Any], axes: int
+) -> tuple[tuple[float, ...] | None, tuple[float, ...]]:
+    """Scale and translation that the transformations of a dataset or image come to, in turn."""
+    scale: tuple[float, ...] | None = None
+    moved = (0.0,) * axes
+    for kind, values in _steps(holder.get("coordinateTransformations", ())):
+        if len(values) != axes:
+            raise ValueError(f"{kind} {values} for {axes} axes")
+        if kind == "scale":
+            scale = values if scale is None else _each(operator.mul, scale, values)
+            moved = _each(operator.mul, moved, values)
+        else:
+            moved = _each(operator.add, moved, values)
+    return scale, moved
 
 
-def _product(
-    inner: tuple[float, ...] | None, outer: tuple[float, ...] | None
-) -> tuple[float, ...] | None:
-    if inner is None or outer is None:
-        return inner
-    return tuple(a * b for a, b in zip(inner, outer, strict=True))
+def _steps(transformations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Kind and numbers of each scale and translation, in turn."""
+    for one in transformations:
+        kind = one.get("type")
+        if kind == "sequence":
+            yield from _steps(one["transformations"])
+        elif kind in ("scale", "translation") and kind in one:
+            yield kind, tuple(float(value) for value in one[kind])
+        elif kind != "identity":
+            log.warning(
+                "the OME-Zarr image states a transformation %r that gigafcn does not follow: the "
+                "map lies as if it were not stated", kind,
+            )  # fmt: skip
+
+
+def _each(
+    do: Callable[[float, float], float], first: tuple[float, ...], second: tuple[float, ...]
+) -> tuple[float, ...]:
+    return tuple(do(a, b) for a, b in zip(first, second, strict=True))

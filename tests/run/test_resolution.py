@@ -118,8 +118,8 @@ def test_scale_and_place_are_exact_on_the_models_grid(tmp_path: Path) -> None:
     ome: Any = zarr.open_group(path, mode="r").attrs["ome"]
     first = ome["multiscales"][0]["datasets"][0]["coordinateTransformations"]
     assert first[0]["scale"] == [1.0, 2.0, 2.0]
-    # A px of the map covers 4 px of the model's image; its centre is 1.5 of them from the first.
-    assert first[1]["translation"] == [0.0, 0.75, 0.75]
+    # A px of the map covers 8 px of level 0; its centre is 3.5 of them from that of the first.
+    assert first[1]["translation"] == [0.0, 0.875, 0.875]
 
 
 def test_rounded_sizes_scale_so_that_the_map_ends_where_the_slide_does(tmp_path: Path) -> None:

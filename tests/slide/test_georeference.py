@@ -108,3 +108,29 @@ def test_the_exported_map_lies_where_the_raster_does(
         y, x = (0, 0) if region is None else region[:2]
         assert raster.transform.almost_equals(NORTH_UP @ Affine.translation(x, y))
         assert np.isnan(raster.nodata)
+
+
+@pytest.mark.parametrize("content", ["probabilities", "labels", "both"])
+def test_each_class_of_the_exported_map_lies_there(
+    content: str, tmp_path: Path, make_pixels: Any
+) -> None:
+    write(tmp_path / "a.tif", make_pixels(700, 300, 3))
+    options: dict[str, Any] = {"scale": 1.0, "activation": "softmax", "level": 0}
+    net = whole_numbers(Skip())
+    region = (64, 32, 692, 224)
+    gigafcn.infer(tmp_path / "a.tif", net, tmp_path / "m.zarr", region=region, **options)
+    target = gigafcn.export_map(tmp_path / "m.zarr", "ome-tiff", content=content).path
+    with rasterio.open(target) as raster:
+        # One subdataset per directory: the pages and their smaller levels.
+        names = raster.subdatasets or [raster.name]
+    full = 0
+    for name in names:
+        with rasterio.open(name) as raster:
+            if raster.shape == (628, 192):
+                full += 1
+                assert raster.crs.to_epsg() == 32633
+                assert raster.transform.almost_equals(NORTH_UP @ Affine.translation(32, 64))
+    assert full == {"probabilities": 3, "labels": 1, "both": 4}[content]
+    with tifffile.TiffFile(target) as tif:
+        tags = [page.aspage().tags for page in tif.pages]
+    assert [33550 in own and 34735 in own for own in tags] == [True] * full
