@@ -4,8 +4,8 @@ PhotometricInterpretation says what the components of JPEG are: YCbCr becomes RG
 the samples are what is stored, for they may be bands of any kind.  What a JPEG decoder would guess
 from their number plays no part.  One marker says more than the tag: JFIF, whose three components
 are YCbCr by definition.  Bio-Formats and tifffile write such streams in pages that say RGB or
-min-is-black.  JPEG 2000 of Aperio's YCbCr kind holds YCbCr unless its codestream says that the
-decoder turns it.
+min-is-black.  JPEG 2000 says itself whether its decoder turns it; the number 33003, which is YCbCr
+in Aperio's files, says nothing elsewhere, for Bio-Formats uses it for RGB.
 
 LERC notes px without a value in a mask of its own: there floats are NaN, and an alpha that the
 codec left out is 0, as GDAL reads them.
@@ -30,9 +30,6 @@ JPEG = frozenset({6, 7, 33007, 34892})
 
 LERC = 34887
 WEBP = 50001
-
-APERIO_YCBCR = 33003
-"""JPEG 2000 whose components are YCbCr."""
 
 YCBCR = 6
 """PhotometricInterpretation of YCbCr."""
@@ -88,20 +85,3 @@ def lerc_decoder(keyframe: TiffPage) -> Callable[[bytes], Pixels]:
         return pixels
 
     return run
-
-
-def rgb_of_ycbcr(data: bytes, samples: Pixels) -> Pixels:
-    """RGB of a JPEG 2000 codestream of YCbCr, (y, x, 3); as it is if the decoder turned it."""
-    if _is_turned(data):
-        return samples
-    y, blue, red = np.moveaxis(samples.astype(np.float32), -1, 0)
-    blue, red = blue - 128, red - 128
-    rgb = (y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue)
-    turned: Pixels = np.clip(np.rint(np.stack(rgb, axis=-1)), 0, 255).astype(np.uint8)
-    return turned
-
-
-def _is_turned(data: bytes) -> bool:
-    """Whether a codestream says that its components are transformed to RGB when it is decoded."""
-    at = data.find(b"\xff\x52")  # coding style default
-    return at >= 0 and len(data) > at + 8 and data[at + 8] == 1

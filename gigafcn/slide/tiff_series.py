@@ -24,14 +24,12 @@ from gigafcn.slide.mpp import parse_number
 from gigafcn.slide.protocol import Pixels, check_dtype, check_plane, downsample_of
 from gigafcn.slide.segments import SEGMENT_LIMIT_BYTES
 from gigafcn.slide.tiff_codecs import (
-    APERIO_YCBCR,
     JPEG,
     LERC,
     WEBP,
     YCBCR,
     jpeg_decoder,
     lerc_decoder,
-    rgb_of_ycbcr,
 )
 from gigafcn.slide.tiff_plane import Plane, RawPlane, SegmentPlane, check_stream
 
@@ -186,8 +184,9 @@ def _check_page(page: TiffPage, path: str) -> None:
     if page.photometric in _OTHER_COLOURS:
         colours = _OTHER_COLOURS[page.photometric]
         raise SlideError(f"{path} holds {colours} colours; convert it to RGB")
-    turned = page.compression in JPEG | _JPEG_2000 and page.planarconfig == 1
-    if page.photometric == YCBCR and not (turned and page.samplesperpixel == 3):
+    # Bio-Formats says YCbCr of channels stored apart, too, though each is red, green or blue.
+    is_turned = page.compression in JPEG and page.samplesperpixel == 3
+    if page.photometric == YCBCR and not is_turned:
         how = f"compression {page.compression}, {page.samplesperpixel} samples"
         raise SlideError(
             f"{path} holds YCbCr colours in a way that is not read ({how}); convert it to RGB"
@@ -325,8 +324,6 @@ def _decoder(
         if array is None:
             raise tifffile.TiffFileError(f"segment {index} decodes to nothing")
         pixels: Pixels = array[0]
-        if keyframe.compression == APERIO_YCBCR and pixels.shape[-1] == 3:
-            return rgb_of_ycbcr(data, pixels)
         return pixels
 
     return run
