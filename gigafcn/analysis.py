@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import ModelError, NonLocalError
 from gigafcn.geometry import Box
+from gigafcn.graph.halos import halo
 from gigafcn.graph.locality import compared, growing
 from gigafcn.graph.model_graph import Blocker, ModelGraph
 from gigafcn.graph.programs import Programs
@@ -20,7 +21,6 @@ from gigafcn.graph.reach import (
     MAX_SIZE,
     Halo,
     far_from_borders,
-    halo,
     layer_footprints,
     lost_margin,
     output_period,
@@ -111,7 +111,14 @@ class Footprint:
 
     @cached_property
     def halo(self) -> Halo:
-        """(top, bottom, left, right) input px, worst over the output phases; zeros if not local."""
+        """(top, bottom, left, right) input px, the most of all places; zeros if not local.
+
+        For output px j with input cell ``[floor(j * stride), ceil((j + 1) * stride))`` the most of
+        ``cell.start - need.start`` and of ``need.stop - cell.stop``, over one period far from the
+        borders; where a model is not the same at every position (aligned corners, uneven resizes)
+        or mirrors its borders, over every px of an image that is larger than two footprints.
+        Output px that read nothing count for none.
+        """
         return (0, 0, 0, 0) if self.graph is None else halo(self._far_graph, aligned=False)
 
     @cached_property

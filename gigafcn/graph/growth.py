@@ -51,6 +51,8 @@ def _phases(length: int) -> list[int]:
 def _reach(graph: ModelGraph, axis: int, at: int, stride: Fraction) -> Reach:
     """Need of a px less its own place; what a net without padding loses is half on each side."""
     need = graph.need(Span(at, at + 1), axis, clip=False)
+    if need.is_empty:
+        return Reach(0.0, 0.0)
     lost = max(Fraction(0), graph.size[axis] - graph.result.grid[axis] * stride) / 2
     start, stop = at * stride + lost, (at + 1) * stride + lost
     before, after = float(start) - need.start, need.stop - float(stop)

@@ -1,4 +1,4 @@
-"""How far does an output pixel reach into the image: halo, lost margin, footprint of every layer.
+"""How far does an output pixel reach into the image: lost margin, footprint of every layer.
 
 All by composing needs backward at a size whose middle pixels see no border.  A graph is brought
 to such a size without tracing again: at multiples of the period every tensor's size is affine in
@@ -98,27 +98,6 @@ def _resized(
     found = {name: value for name, value in changes.items() if name in names}
     resized: Rule = replace(rule, **found) if found else rule  # type: ignore[type-var]
     return resized
-
-
-def halo(graph: ModelGraph, *, aligned: bool) -> Halo:
-    """(top, bottom, left, right) input px of an output pixel, or of a tile of whole periods."""
-    return *_margins(graph, 0, aligned=aligned), *_margins(graph, 1, aligned=aligned)
-
-
-def _margins(graph: ModelGraph, axis: int, *, aligned: bool) -> tuple[int, int]:
-    """Worst (before, after) margin of a pixel, or of a tile of one whole period."""
-    stride = node_strides(graph, axis)[graph.output]
-    start, length = _middle(graph, axis)
-    starts = [start] if aligned else range(start, start + length)
-    width = length if aligned else 1
-    before, after = [], []
-    for j in starts:
-        need = graph.need(Span(j, j + width), axis, clip=False)
-        cell_start = j * stride.numerator // stride.denominator
-        cell_stop = -((-(j + width) * stride.numerator) // stride.denominator)
-        before.append(cell_start - need.start)
-        after.append(need.stop - cell_stop)
-    return max(before), max(after)
 
 
 def _middle(graph: ModelGraph, axis: int) -> tuple[int, int]:

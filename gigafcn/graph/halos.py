@@ -1,0 +1,137 @@
+"""How far does an output pixel, or a tile of whole periods, reach beyond its own place at most?
+
+Where every place of a phase is like any other, one period in the middle shows it.  Resizes with
+weights that depend on the place, resizes at the border, and mirrored borders are not alike: there
+the needs of every output position are composed backward at once, as arrays of first and last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gigafcn.geometry import Span
+from gigafcn.graph.reach import Halo, output_period
+from gigafcn.graph.rules.resample import Bilinear
+from gigafcn.graph.rules.shape import BorderPad
+from gigafcn.graph.rules.taps import TapResize
+from gigafcn.graph.strides import node_strides, shift_invariant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from gigafcn.graph.model_graph import ModelGraph
+    from gigafcn.graph.rules import Rule
+
+    Positions = NDArray[np.int64]
+
+FAR = np.iinfo(np.int64).max // 4
+"""Beyond any position: an empty need starts there and ends at its negative."""
+
+
+def halo(graph: ModelGraph, *, aligned: bool) -> Halo:
+    """(top, bottom, left, right) input px of an output pixel, or of a tile of whole periods.
+
+    For output px j with input cell ``[floor(j * stride), ceil((j + 1) * stride))`` these are
+    ``cell.start - need.start`` and ``need.stop - cell.stop``, the most of all places; px that read
+    nothing count for none.
+    """
+    return *_margins(graph, 0, aligned=aligned), *_margins(graph, 1, aligned=aligned)
+
+
+def _margins(graph: ModelGraph, axis: int, *, aligned: bool) -> tuple[int, int]:
+    """The most (before, after) of all pixels, or of all tiles of one whole period."""
+    found = list(_in_the_middle(graph, axis, aligned=aligned))
+    if not _alike_everywhere(graph):
+        found.append(_everywhere(graph, axis, output_period(graph, axis) if aligned else 1))
+    if not found:
+        return 0, 0
+    return max(before for before, _ in found), max(after for _, after in found)
+
+
+def _in_the_middle(graph: ModelGraph, axis: int, *, aligned: bool) -> Iterable[tuple[int, int]]:
+    """(before, after) of the positions of one period, or of that period, as if without edges."""
+    stride, length = node_strides(graph, axis)[graph.output], output_period(graph, axis)
+    start = graph.result.grid[axis] // 2 // length * length
+    width = length if aligned else 1
+    for j in range(start, start + length, width):
+        need = graph.need(Span(j, j + width), axis, clip=False)
+        if not need.is_empty:
+            cell_start = j * stride.numerator // stride.denominator
+            cell_stop = -((-(j + width) * stride.numerator) // stride.denominator)
+            yield cell_start - need.start, need.stop - cell_stop
+
+
+def _alike_everywhere(graph: ModelGraph) -> bool:
+    """Whether neither the place in the image nor its border makes a need another one."""
+    unlike = (BorderPad, Bilinear, TapResize)
+    return shift_invariant(graph) and not any(isinstance(n.rule, unlike) for n in graph.nodes)
+
+
+def _everywhere(graph: ModelGraph, axis: int, width: int) -> tuple[int, int]:
+    """The most (before, after) of all tiles of a width, each cut to the image."""
+    stride, size = node_strides(graph, axis)[graph.output], graph.result.grid[axis]
+    start = np.arange(0, size, width, dtype=np.int64)
+    stop = np.minimum(start + width, size)
+    first, last = _needs(graph, axis, start, stop)
+    before = start * stride.numerator // stride.denominator - first
+    after = last + (-stop * stride.numerator) // stride.denominator
+    read = first < last
+    if not read.any():
+        return 0, 0
+    return int(before[read].max()), int(after[read].max())
+
+
+def _needs(
+    graph: ModelGraph, axis: int, start: Positions, stop: Positions
+) -> tuple[Positions, Positions]:
+    """Image px that each of many output spans depends on, cut to the image."""
+    known: dict[int, tuple[Positions, Positions]] = {graph.output: (start, stop)}
+    for index in range(graph.output, 0, -1):
+        if index not in known:
+            continue
+        node = graph.nodes[index]
+        assert node.rule is not None
+        need = _read(node.rule, axis, node.grid[axis], *known.pop(index))
+        for source in node.inputs:
+            size = graph.nodes[source].grid[axis]
+            first, last = np.maximum(need[0], 0), np.minimum(need[1], size)
+            empty = first >= last
+            first, last = np.where(empty, FAR, first), np.where(empty, -FAR, last)
+            if source in known:
+                before = known[source]
+                first, last = np.minimum(first, before[0]), np.maximum(last, before[1])
+            known[source] = first, last
+    nothing = np.full_like(start, FAR)
+    return known.get(0, (nothing, -nothing))
+
+
+def _read(
+    rule: Rule, axis: int, size: int, start: Positions, stop: Positions
+) -> tuple[Positions, Positions]:
+    """What a rule reads for many spans of its output, from what it reads for single positions."""
+    probe = Span(0, 1)
+    if rule.need(probe, axis) is probe:  # given back as it is, as any other would be
+        return start, stop
+    singles = [rule.need(Span(i, i + 1), axis) for i in range(size)]
+    firsts = np.array([FAR if one.is_empty else one.start for one in singles], np.int64)
+    lasts = np.array([-FAR if one.is_empty else one.stop for one in singles], np.int64)
+    read = start < stop
+    low, high = np.where(read, start, 0), np.where(read, stop, 1)
+    first, last = _least(firsts, low, high), -_least(-lasts, low, high)
+    return np.where(read, first, FAR), np.where(read, last, -FAR)
+
+
+def _least(values: Positions, start: Positions, stop: Positions) -> Positions:
+    """Smallest value of each span, from those of spans of 1, 2, 4, ... positions."""
+    power = np.frexp((stop - start).astype(np.float64))[1] - 1
+    found = np.empty_like(start)
+    table = values
+    for k in range(int(power.max()) + 1):
+        here = power == k
+        found[here] = np.minimum(table[start[here]], table[stop[here] - (1 << k)])
+        table = np.minimum(table[: -(1 << k)], table[1 << k :])
+    return found
