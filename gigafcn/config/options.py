@@ -180,8 +180,8 @@ class PlanOptions(BaseModel):
 
     tissue: Annotated[str, flag(SLIDE, "none|auto|FILE")] = "none"
     """What to compute. none: everything. auto: what looks stained. Else a file: a mask of the
-    whole slide (anything but 0 is tissue), or polygons (.geojson, as QuPath exports them). The
-    rest is neither read nor stored."""
+    whole slide (white, coloured or numbered, on black, index 0 or transparent ground), or polygons
+    (.geojson, as QuPath exports them). The rest is neither read nor stored."""
 
     tissue_class: Annotated[
         tuple[str, ...] | None, BeforeValidator(values.parse_list), flag(SLIDE, "NAME,...")

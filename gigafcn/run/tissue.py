@@ -16,13 +16,13 @@ import numpy as np
 import shapely
 
 from gigafcn.errors import SlideError, UsageError
-from gigafcn.geometry import Box, Span
+from gigafcn.geometry import Span
 from gigafcn.plan.projection import Demand
 from gigafcn.plan.tissue import Tissue
 from gigafcn.run.choices import mpp
 from gigafcn.slide.annotations import read_areas, told_apart
 from gigafcn.slide.fingerprint import hash_file
-from gigafcn.slide.opening import open_slide
+from gigafcn.slide.mask_file import read_mask
 from gigafcn.slide.protocol import colours_of
 from gigafcn.slide.thumbnail import read_thumbnail
 from gigafcn.slide.tissue import tissue_mask
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 2048
-MOST_MASK_PX = 1 << 28
+MOST_SHARE = 0.995
+"""A mask that marks more is likely to be meant another way."""
+
 POLYGON_SUFFIXES = (".geojson", ".json")
 _OTHER_SHAPE = 0.02  # relative difference between the shapes of mask and slide
 
@@ -184,32 +186,26 @@ def _scale(slide: Slide, shape: tuple[int, ...]) -> tuple[float, float]:
 
 def _by_mask(slide: Slide, cells: Cells, path: Path) -> NDArray[np.bool_]:
     try:
-        picture = open_slide(path)
+        mask = read_mask(path)
     except SlideError as error:
         raise UsageError(f"tissue mask {error}; give a file, auto or none") from error
-    try:
-        height, width = picture.levels[0].shape
-        full = slide.levels[0].shape
-        far_off = abs(height * full[1] / (width * full[0]) - 1) > _OTHER_SHAPE
-        if far_off and min(abs(height - full[0] * width / full[1]),
-                           abs(width - full[1] * height / full[0])) > 1:  # fmt: skip
-            raise UsageError(
-                f"tissue mask {path} of {height} x {width} px (y, x) has another shape than "
-                f"{slide.name} of {full[0]} x {full[1]} px; it must cover the whole slide"
-            )
-        level = next(
-            (n for n, at in enumerate(picture.levels) if at.shape[0] * at.shape[1] <= MOST_MASK_PX),
-            None,
+    (height, width), full = mask.shape, slide.levels[0].shape
+    far_off = abs(height * full[1] / (width * full[0]) - 1) > _OTHER_SHAPE
+    if far_off and min(abs(height - full[0] * width / full[1]),
+                       abs(width - full[1] * height / full[0])) > 1:  # fmt: skip
+        raise UsageError(
+            f"tissue mask {path} of {height} x {width} px (y, x) has another shape than "
+            f"{slide.name} of {full[0]} x {full[1]} px; it must cover the whole slide"
         )
-        if level is None:
-            raise UsageError(
-                f"tissue mask {path} has {height} x {width} px (y, x), more than {MOST_MASK_PX}; "
-                f"make it smaller"
-            )
-        pixels = picture.look(Box.whole(picture.levels[level].shape), level).pixels
-    finally:
-        picture.close()
-    return cells.under(np.asarray(pixels.any(axis=2), bool), _scale(slide, pixels.shape[:2]))
+    share = float(mask.mean())
+    log.info("mask: %.3g %% of it is tissue", 100 * share)
+    if share >= MOST_SHARE:
+        log.warning(
+            "tissue mask %s marks %.4g %% of itself as tissue, so it leaves out nothing; tissue is "
+            "what is white, coloured or numbered, on black, index 0 or transparent ground",
+            path, 100 * share,
+        )  # fmt: skip
+    return cells.under(mask, _scale(slide, mask.shape))
 
 
 def _by_polygons(slide: Slide, cells: Cells, path: Path, options: Options) -> NDArray[np.bool_]:

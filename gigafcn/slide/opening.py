@@ -44,7 +44,7 @@ READABLE = (
 )
 """What a path may be, for messages."""
 
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 _MOST_TRIED = 16
 """Files of a directory that are shown to OpenSlide, which needs one of a DICOM slide's."""
@@ -127,7 +127,7 @@ def _open_path(path: Path, plane: Mapping[str, int]) -> Slide:
 def _open_file(path: Path, head: bytes, plane: Mapping[str, int]) -> Slide:
     """Open a file by its first bytes."""
     name = _stem(path.name)
-    is_tiff = head.startswith(_TIFF_HEADS)
+    is_tiff = head.startswith(TIFF_HEADS)
     vendor = detect_vendor(path)
     if vendor is not None and vendor != "generic-tiff":
         check_plane(str(path), plane, {})

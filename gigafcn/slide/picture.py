@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MOST_PX = 89_478_485
 """Largest picture, in px: Pillow's own guard against decompression bombs."""
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _SIXTEEN_BIT = {"I;16", "I;16B", "I;16L"}
 _AS_STORED = {"L", "RGB"} | _SIXTEEN_BIT
 
@@ -63,8 +63,8 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                _check_size(path, image)
+            with Image.open(path, formats=FORMATS) as image:
+                check_picture_size(path, image)
                 pixels, empty = _pixels(path, image), _transparent(image)
                 profile = "icc_profile" in image.info
                 kind = f"picture {str(image.format).lower()}"
@@ -92,7 +92,7 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
     return slide
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
+def check_picture_size(path: Path, image: Image.Image) -> None:
     """Refuse before decoding what would not fit."""
     height, width = image.height, image.width
     size = path.stat().st_size
