@@ -18,13 +18,13 @@ from gigafcn.graph.locality import compared, growing
 from gigafcn.graph.model_graph import Blocker, ModelGraph
 from gigafcn.graph.programs import Programs
 from gigafcn.graph.reach import (
-    MAX_SIZE,
     Halo,
     far_from_borders,
     layer_footprints,
     lost_margin,
     output_period,
 )
+from gigafcn.graph.sizing import sizing
 from gigafcn.graph.strides import node_strides, period, shift_invariant
 from gigafcn.graph.trace import Trace, TracedProgram, trace
 from gigafcn.plan.sweep_plan import plan_sweep
@@ -71,7 +71,7 @@ class Footprint:
     """Input px per output px (y, x)."""
 
     period: tuple[int, int]
-    """Input px (y, x) to whose multiples images are padded."""
+    """Input px (y, x) to whose multiples images are padded; (1, 1) if there is none."""
 
     shift_invariant: bool
     """False with align_corners or fractional resizes."""
@@ -96,6 +96,13 @@ class Footprint:
     others: tuple[ModelGraph, ...] = field(default=(), compare=False)
     """Graphs at other image sizes, with which this one was compared: what a model does must not
     grow with the image."""
+
+    no_period: str = ""
+    """Why images cannot be padded to a period, so that the model runs on the image itself."""
+
+    pads_itself: bool = False
+    """Whether it pads images on both sides by amounts that depend on their size, and cuts that off:
+    such a model runs on the image itself too."""
 
     @property
     def local(self) -> bool:
@@ -140,11 +147,14 @@ class Footprint:
         NonLocalError
             If what it does there is not what it does at other sizes.
         """
+        scales = None if self.graph is None else self.graph.scales
         blockers = growing((graph, *self.others))
         if blockers:  # perhaps only because sizes of another remainder round otherwise
             found = compared(Programs(self.module, self.channels), graph, self.output)
             blockers = () if found.others else found.blockers or blockers
         replace(self, blockers=blockers).require_local()
+        if scales is not None:
+            graph = replace(graph, scales=_carried(scales, graph, self.stride))
         return replace(self, graph=graph)
 
     def need(self, box: Sequence[int], image_shape: tuple[int, int]) -> Box:
@@ -157,6 +167,8 @@ class Footprint:
         """
         self.require_local()
         padded = tuple(-(-n // p) * p for n, p in zip(image_shape, self.period, strict=True))
+        if padded == image_shape and self.graph is not None and self.graph.size == padded:
+            return self.graph.need_box(Box(*box)).clip(image_shape)
         graph = trace(self.module, self.channels, (padded[0], padded[1]), self.output).graph
         assert graph is not None
         self.at(graph)
@@ -286,26 +298,42 @@ def _footprint(programs: Programs, program: TracedProgram, output: str | int | N
     found = program.choose(output)
     if found.graph is None:
         return _blocked(programs, program, found)
-    graph = _aligned(programs, found.graph, found.output)
-    compare = compared(programs, graph, found.output)
-    if compare.blockers:
-        return _blocked(programs, program, replace(found, graph=None, blockers=compare.blockers))
+    sizes = sizing(programs, found.graph, found.output)
+    if sizes.blockers:
+        return _blocked(programs, program, replace(found, graph=None, blockers=sizes.blockers))
+    graph = sizes.graph
     strides = [node_strides(graph, axis)[graph.output] for axis in (0, 1)]
     return Footprint(
         blockers=(),
         size=program.size[0],
         stride=(strides[0], strides[1]),
         period=(period(graph, 0), period(graph, 1)),
-        shift_invariant=shift_invariant(graph),
+        shift_invariant=not sizes.no_period and shift_invariant(graph),
         lost=(lost_margin(graph, 0), lost_margin(graph, 1)),
         graph=graph,
         module=programs.module,
         channels=programs.channels,
         outputs=found.outputs,
         output=found.output,
-        only=compare.only,
-        others=compare.others,
+        only=sizes.compared.only,
+        others=sizes.compared.others,
+        no_period=sizes.no_period,
+        pads_itself=sizes.pads_itself,
     )
+
+
+def _carried(
+    scales: tuple[tuple[Fraction, Fraction], ...],
+    graph: ModelGraph,
+    stride: tuple[Fraction, Fraction],
+) -> tuple[tuple[Fraction, Fraction], ...]:
+    """Scales of a graph at another size, where the model may pad and cut by other ops."""
+    if len(scales) == len(graph.nodes):
+        return scales
+    rows, columns = (node_strides(graph, axis) for axis in (0, 1))
+    own = list(zip(rows, columns, strict=True))
+    own[graph.output] = stride
+    return tuple(own)
 
 
 def _blocked(programs: Programs, program: TracedProgram, found: Trace) -> Footprint:
@@ -333,26 +361,6 @@ def _footprint_or_reason(programs: Programs, program: TracedProgram, name: str) 
         outputs = tuple((o.name, o.value.shape) for o in program.built.outputs)
         blocker = Blocker("", "output", str(error))
         return _blocked(programs, program, Trace(None, (blocker,), outputs, name))
-
-
-def _aligned(programs: Programs, graph: ModelGraph, output: str) -> ModelGraph:
-    """The graph at a multiple of its period, where resizes to a size show their true ratio."""
-    for sized in (False, True):
-        periods = (period(graph, 0, sized=sized), period(graph, 1, sized=sized))
-        if max(periods) > MAX_SIZE:
-            break
-        size = tuple(-(-n // p) * p for n, p in zip(graph.size, periods, strict=True))
-        if size != graph.size:
-            graph = _retraced(programs, (size[0], size[1]), output) or graph
-    return graph
-
-
-def _retraced(programs: Programs, size: tuple[int, int], output: str) -> ModelGraph | None:
-    """The graph at another size; None if the model does not take it."""
-    try:
-        return programs.at(size).choose(output).graph
-    except ModelError:
-        return None
 
 
 def _plain_name(op: str) -> str:

@@ -148,6 +148,10 @@ class PlanOptions(BaseModel):
     map covers it, or write the smaller map with its offset. If unset: valid for classifiers and
     patch, else cover."""
 
+    pad: Annotated[Literal["none", "period"] | None, flag(MODEL)] = None
+    """Extend the image at right and below to a multiple of the model's period, or let the model see
+    it as it is. If unset: period, where the model has one; refused where it is not possible."""
+
     region: Annotated[
         tuple[int, int, int, int] | None,
         BeforeValidator(values.parse_region),

@@ -128,7 +128,7 @@ def exported(module: nn.Module, channels: int, size: tuple[int, int]) -> Exporte
     dtype = precision_of(module)
     shape = (1, channels, *size)
     try:
-        with _quiet(), torch.no_grad(), UNROUNDED:
+        with quiet(), torch.no_grad(), UNROUNDED:
             with FakeTensorMode(allow_non_fake_inputs=True):
                 example = torch.empty(shape, dtype=dtype, device=_device(module))
             program = torch.export.export(_Plain(module), (example,), strict=False)
@@ -145,7 +145,7 @@ def _device(module: nn.Module) -> torch.device:
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The same ops without any that write into their inputs."""
-    with _quiet(), torch.no_grad(), UNROUNDED:
+    with quiet(), torch.no_grad(), UNROUNDED:
         decomposed: ExportedProgram = program.run_decompositions({})
     inline_wrappers(decomposed.graph_module)
     return decomposed
@@ -177,7 +177,7 @@ def _user_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep torch's own log of a failed export from the user: the error says it in one line."""
     names = (
         "torch._subclasses.fake_tensor",

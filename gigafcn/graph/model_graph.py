@@ -14,6 +14,7 @@ from gigafcn.graph.rules import Axes, Rule, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ class ModelGraph:
 
     size: tuple[int, int]
     """Image size (y, x) it was traced for."""
+
+    scales: tuple[tuple[Fraction, Fraction], ...] | None = None
+    """Image px (y, x) per px of every node, of a model without a period; None: as rules say."""
 
     @property
     def image(self) -> Node:

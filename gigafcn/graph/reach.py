@@ -8,6 +8,7 @@ the image's, so the sizes that rules hold follow from the strides.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gigafcn.geometry import Span
@@ -17,7 +18,6 @@ from gigafcn.graph.strides import node_strides, period
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from fractions import Fraction
 
     from gigafcn.graph.rules import Rule
 
@@ -54,8 +54,11 @@ def far_from_borders(graph: ModelGraph) -> ModelGraph:
 def enlarged(graph: ModelGraph, size: tuple[int, int]) -> ModelGraph | None:
     """The graph for an image larger by whole periods; None if some size does not follow.
 
-    Structure and weights are those of the given graph: it answers questions about needs.
+    Structure and weights are those of the given graph: it answers questions about needs.  Without
+    a period no size follows from another.
     """
+    if graph.scales is not None:
+        return None
     strides = [node_strides(graph, axis) for axis in (0, 1)]
     nodes: list[Node] = []
     for index, node in enumerate(graph.nodes):
@@ -115,10 +118,20 @@ def lost_margin(graph: ModelGraph, axis: int) -> int:
     """Input px by which the map falls short of the image, 0 for size-preserving nets."""
     stride = node_strides(graph, axis)[graph.output]
     size, out = graph.size[axis], graph.result.grid[axis]
-    if out * stride == size:
+    if out * stride == size or (graph.scales is not None and abs(size - out * stride) <= stride):
+        return 0
+    if size < out * stride and stride > 1 and _first_cell_fits(graph, axis):
         return 0
     used = graph.need(Span(0, out), axis).stop
     return int(used - out * stride)
+
+
+def _first_cell_fits(graph: ModelGraph, axis: int) -> bool:
+    """Whether map px j looks around image px ``j * stride``, so that px too many lie at the end."""
+    stride, j = node_strides(graph, axis)[graph.output], graph.result.grid[axis] // 2
+    need = graph.need(Span(j, j + 1), axis, clip=False)
+    centre = Fraction(need.start + need.stop, 2)
+    return abs(centre - (j + Fraction(1, 2)) * stride) < stride
 
 
 def layer_footprints(graph: ModelGraph) -> list[tuple[int, int]]:

@@ -62,6 +62,8 @@ def node_strides(graph: ModelGraph, axis: int, *, sized: bool = True) -> list[Fr
     ``sized=False`` takes resizes to a given size as ratio 1: their true ratio shows only when the
     image is a multiple of the other layers' period.
     """
+    if graph.scales is not None:
+        return [scale[axis] for scale in graph.scales]
     strides = [Fraction(1)]
     for node in graph.nodes[1:]:
         assert node.rule is not None
@@ -75,8 +77,10 @@ def period(graph: ModelGraph, axis: int, *, sized: bool = True) -> int:
     """Smallest P such that for image sizes n*P every tensor's size is affine in n.
 
     A tensor of stride S has n*P/S pixels plus a constant, so P must be a multiple of the numerator
-    of every S.
+    of every S.  1 for a model without a period, whose images are not padded.
     """
+    if graph.scales is not None:
+        return 1
     return lcm(*(stride.numerator for stride in node_strides(graph, axis, sized=sized)))
 
 

@@ -1,23 +1,23 @@
 """Where the map lies on the image: padding, mirrored borders, strides and offsets.
 
 The whole run is ``activation(model(normalise(pad(image))))`` cropped back.  This module says what
-``pad`` and "cropped back" are for one image and one model, as numbers.
+``pad`` and "cropped back" are for one image and one model, as numbers.  With padding "period" the
+image is extended at right and below to a multiple of the model's period; with "none" the model sees
+the image as it is, and the map has the size that it gives.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil, floor
-from typing import TYPE_CHECKING
 
 from gigafcn.errors import ModelError, SlideError, UsageError
 from gigafcn.geometry import Box, Span
 
-if TYPE_CHECKING:
-    from fractions import Fraction
-
 Pair = tuple[int, int]
 BORDERS = ("cover", "valid")
+PADS = ("none", "period")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class MapGeometry:
 
     offset: tuple[int | Fraction, int | Fraction]
     """Map pixel j covers image px [offset + j * stride, offset + (j + 1) * stride)."""
+
+    pad: str = "period"
+    """"period", or "none": nothing is added to the image, but for mirrored margins."""
 
     def cells(self, box: Box) -> Box:
         """Map box that covers an image box (y0, x0, y1, x1)."""
@@ -106,10 +109,7 @@ def _axis(
 ) -> tuple[int, int, int, int]:
     """Padded size, origin, map size and offset along one axis."""
     if lost < 0:
-        raise ModelError(
-            f"the model's map is {-lost} px larger than its image along {name}, and nothing says "
-            f"which part covers the image; crop it inside the model"
-        )
+        _refuse_larger(-lost, name)
     if lost == 0:
         return _multiple(image, period), 0, ceil(image / stride), 0
     before = lost // 2
@@ -122,6 +122,69 @@ def _axis(
             f"left; use border='cover', which mirrors the image outward"
         )
     return used + _multiple(image - used, period), 0, shape, before
+
+
+def unpadded_size(image: Pair, lost: Pair, border: str = "cover") -> Pair:
+    """Size (y, x) of the model's input if nothing but mirrored margins is added to the image."""
+    y, x = (n + (lost[a] if border == "cover" else 0) for a, n in enumerate(image))
+    return y, x
+
+
+def unpadded_geometry(
+    image: Pair,
+    *,
+    period: Pair,
+    stride: tuple[Fraction, Fraction],
+    lost: Pair,
+    gives: Pair,
+    border: str = "cover",
+) -> MapGeometry:
+    """Geometry of a run of the model on the image itself.
+
+    Parameters
+    ----------
+    image, period, stride, lost, border
+        See :func:`map_geometry`.
+    gives
+        Size (y, x) of what the model gives for :func:`unpadded_size`.
+
+    Raises
+    ------
+    ModelError
+        If that differs from the image by more than what sizes are rounded by.
+    SlideError
+        If the image has no pixel.
+    """
+    if min(image) < 1:
+        raise SlideError(f"the image has no pixel: {image[0]} x {image[1]} px (y, x)")
+    mirrored = unpadded_size((0, 0), lost, border)
+    axes = []
+    for a in (0, 1):
+        if lost[a] < 0:
+            _refuse_larger(-lost[a], "yx"[a])
+        apart = image[a] + mirrored[a] - lost[a] - gives[a] * stride[a]
+        rounded = max(stride[a], Fraction(period[a]))
+        if not -rounded - max(stride[a], Fraction(1)) < apart <= rounded:
+            raise ModelError(
+                f"the model gives {gives[a]} px for an image of {image[a] + mirrored[a]} px along "
+                f"{'yx'[a]}, {(image[a] + mirrored[a] - lost[a]) / stride[a]} were expected: its "
+                f"size does not follow the image's"
+            )
+        before = lost[a] // 2
+        if mirrored[a]:
+            axes.append((before, min(gives[a], ceil(image[a] / stride[a])), 0))
+        else:
+            axes.append((0, gives[a], before))
+    origin, shape, offset = zip(*axes, strict=True)
+    size = unpadded_size(image, lost, border)
+    return MapGeometry(image, size, origin, mirrored, shape, stride, offset, "none")
+
+
+def _refuse_larger(by: int, name: str) -> None:
+    raise ModelError(
+        f"the model's map is {by} px larger than its image along {name}, and nothing says "
+        f"which part covers the image; crop it inside the model"
+    )
 
 
 def _multiple(size: int, period: int) -> int:

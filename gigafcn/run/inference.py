@@ -63,6 +63,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     plane: Mapping[str, int] | None = None,
     crop: bool = True,
     border: str | None = None,
+    pad: str | None = None,
     tissue: str | Path | None = None,
     tissue_class: Sequence[str] | None = None,
     mpp: float | tuple[float, float] | None = None,
@@ -164,6 +165,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         For nets that lose a margin, for classifiers and for patch: "cover" mirrors the image
         outward so that the map covers it, "valid" writes the smaller map with its offset. None is
         "valid" for classifiers and patch, else "cover".
+    pad
+        "period" repeats the image's edge at right and below up to a multiple of the period, "none"
+        feeds the image as it is. None is "period" for models that have one and do not pad.
     tissue
         Which part is computed: None or "none" all, "auto" what looks stained, else the path of a
         mask of the whole slide or of GeoJSON polygons. The rest is neither read nor stored.

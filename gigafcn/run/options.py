@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gigafcn.engine.pixels import ACTIVATIONS, PRECISIONS
 from gigafcn.errors import UsageError
-from gigafcn.plan.map_geometry import BORDERS
+from gigafcn.plan.map_geometry import BORDERS, PADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ MODES_OF = {
     "blend_weights": ("blend",),
     "step": ("patch",),
     "strip": ("exact",),
+    "pad": ("exact",),
     "patch": ("exact",),
     "output_stride": ("exact",),
 }
@@ -50,6 +51,7 @@ class Options:
     plane: Mapping[str, int] | None = None
     crop: bool = True
     border: str | None = None
+    pad: str | None = None
     tissue: str | Path | None = None
     tissue_class: Sequence[str] | None = None
     mpp: float | tuple[float, float] | None = None
@@ -90,6 +92,7 @@ class Options:
         _one_of("mode", self.mode, MODES)
         _one_of("blend_weights", self.blend_weights, ("constant", "gaussian"))
         _one_of("border", self.border, (None, *BORDERS))
+        _one_of("pad", self.pad, (None, *PADS))
         if not 0 <= self.overlap < 1:
             raise UsageError(f"overlap must be at least 0 and below 1, got {self.overlap}")
         if self.save_mpp is not None and not 0 < self.save_mpp < float("inf"):

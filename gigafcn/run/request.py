@@ -20,17 +20,16 @@ from gigafcn.errors import ModelError, NonLocalError, UsageError
 from gigafcn.graph.programs import Programs, likely_padded
 from gigafcn.output.palette import colours_for
 from gigafcn.output.spec import MapSpec
-from gigafcn.plan.map_geometry import MapGeometry, map_geometry
 from gigafcn.plan.planning import Layout, choose_layout
 from gigafcn.plan.projection import Demand, lane_px
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
 from gigafcn.run.known_model import KnownModel
+from gigafcn.run.padding import footprint_at, laid_out
 from gigafcn.run.resolution import image_grid, placed
 from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.tissue import with_tissue
 from gigafcn.run.windowed import ways_out, windowed
-from gigafcn.schedule.job import graph_of
 from gigafcn.slide.opening import Source, open_slide
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.model.loading import LoadedModel
     from gigafcn.plan.image_grid import ImageGrid
+    from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.plan.window_layout import WindowDemand
     from gigafcn.plan.windows import Windows
     from gigafcn.run.classifiers import Classifier
@@ -146,9 +146,8 @@ def _prepared(
         (id(model.module), len(channels), output),
         lambda: _footprint(model, traced, size, output, trust=options.trust),
     )
-    geometry = _geometry(grid.shape, footprint, classifier, options.border)
     period = footprint.output_period
-    footprint = _at(footprint, traced, geometry, ways_out(model, trust=options.trust))
+    geometry, footprint = _placed(grid.shape, footprint, traced, classifier, model, options)
     assert footprint.graph is not None
     end = choices.ending(footprint.graph)
     activation, exclusive = choices.activation(model, end, options)
@@ -216,19 +215,28 @@ def _layout(demand: Demand, options: Options) -> Layout:
     )
 
 
-def _geometry(
-    image: Pair, footprint: Footprint, classifier: Classifier | None, border: str | None
-) -> MapGeometry:
-    if classifier is not None:
-        return classifier.geometry(image, border)
-    return map_geometry(
-        image,
-        period=footprint.period,
-        stride=footprint.stride,
-        lost=footprint.lost,
-        used=_used(footprint),
-        border=border or "cover",
-    )
+def _placed(
+    image: Pair,
+    footprint: Footprint,
+    traced: Programs,
+    classifier: Classifier | None,
+    model: LoadedModel,
+    options: Options,
+) -> tuple[MapGeometry, Footprint]:
+    """How map and image relate, and the footprint at the size of the model's input."""
+    if classifier is not None and options.pad is not None:
+        raise UsageError(
+            f"pad {options.pad} is for models that map an image; a classifier of patches is laid "
+            f"over the image patch by patch"
+        )
+    try:
+        if classifier is None:
+            border = options.border or "cover"
+            return laid_out(image, footprint, traced, border=border, pad=options.pad)
+        geometry = classifier.geometry(image, options.border)
+        return geometry, footprint_at(footprint, traced, geometry)
+    except ModelError as error:
+        raise type(error)(f"{error}; {ways_out(model, trust=options.trust)}") from error
 
 
 def _footprint(
@@ -249,31 +257,6 @@ def _footprint(
     except ModelError as error:
         raise type(error)(f"{error}; {ways}") from error
     return footprint
-
-
-def _at(footprint: Footprint, traced: Programs, geometry: MapGeometry, ways: str) -> Footprint:
-    """The footprint at the size of the padded image, where the model must do what it always does.
-
-    Raises
-    ------
-    NonLocalError
-        If it does something else there.
-    ModelError
-        If it does not take images of that size.
-    """
-    try:
-        program = traced.at(geometry.padded)
-    except ModelError as error:
-        if footprint.only is None:
-            raise
-        raise ModelError(
-            f"the model takes images of {footprint.only[0]} x {footprint.only[1]} px (y, x) only, "
-            f"and this one is padded to {geometry.padded[0]} x {geometry.padded[1]} px; {ways}"
-        ) from error
-    try:
-        return footprint.at(graph_of(program.choose(footprint.output or None), geometry))
-    except NonLocalError as error:
-        raise NonLocalError(f"{error}; {ways}") from error
 
 
 def _windowed_request(
@@ -336,16 +319,6 @@ def _plan(
         lane=lane_px(demand, layout.block) if isinstance(demand, Demand) else 1,
     )
     return with_tissue(plan, slide, options, demand)
-
-
-def _used(footprint: Footprint) -> Pair:
-    """One input size (y, x) that the model uses to the last pixel."""
-    assert footprint.graph is not None
-    sizes = [
-        int(footprint.graph.result.grid[a] * footprint.stride[a]) + footprint.lost[a]
-        for a in (0, 1)
-    ]
-    return sizes[0], sizes[1]
 
 
 def _spec(

@@ -168,15 +168,27 @@ def graph_of(traced: Trace, geometry: MapGeometry) -> ModelGraph:
     ModelError
         If its output is smaller than the map.
     """
-    if traced.graph is None:
-        reasons = "; ".join(str(blocker) for blocker in traced.blockers[:3])
-        raise NonLocalError(f"tiling this model cannot be exact at this image size: {reasons}")
-    grid = traced.graph.result.grid
+    graph = local_graph(traced)
+    grid = graph.result.grid
     if any(n < wanted for n, wanted in zip(grid, geometry.shape, strict=True)):
         raise ModelError(
             f"the model gives {grid} px (y, x) for an image of {geometry.padded} px, at least "
             f"{geometry.shape} were expected: its size does not follow the image's"
         )
+    return graph
+
+
+def local_graph(traced: Trace) -> ModelGraph:
+    """The graph of a traced module.
+
+    Raises
+    ------
+    NonLocalError
+        If the model has a blocker at this image size.
+    """
+    if traced.graph is None:
+        reasons = "; ".join(str(blocker) for blocker in traced.blockers[:3])
+        raise NonLocalError(f"tiling this model cannot be exact at this image size: {reasons}")
     return traced.graph
 
 
