@@ -182,6 +182,9 @@ class PlanOptions(BaseModel):
     """Map the area that was scanned, where the slide names it; --no-crop maps the empty margins
     too."""
 
+    orient: Annotated[bool, switch(SLIDE)] = False
+    """Turn the picture as TIFF's or EXIF's orientation says. If unset, it is mapped as stored."""
+
     tissue: Annotated[str, flag(SLIDE, "none|auto|FILE")] = "none"
     """What to compute. none: everything. auto: what looks stained. Else a file: a mask of the
     whole slide (white, coloured or numbered, on black, index 0 or transparent ground), or polygons

@@ -23,7 +23,7 @@ from gigafcn.geometry import Box
 from gigafcn.metrics import Metrics, boundary_counts, boundary_f1, confusion_matrix, metrics
 from gigafcn.output.opening import open_map
 from gigafcn.output.palette import is_background
-from gigafcn.output.placing import downsample, slide_shape
+from gigafcn.output.placing import downsample, slide_shape, slide_turned
 from gigafcn.output.reading import (
     NOT_COMPUTED,
     pieces,
@@ -140,7 +140,7 @@ def evaluate_map(
         raise UsageError(f"the boundary's tolerance must not be negative, got {boundary_px} px")
     stored = open_map(path)
     ignored = (ignore,) if isinstance(ignore, int) else tuple(ignore)
-    mask = open_truth(truth)
+    mask = open_truth(truth, orient=slide_turned(stored))
     try:
         alignment = align(_placement(stored), mask.levels[0].shape)
         comparison = _Comparison(stored, mask, alignment, ignored, threshold)

@@ -18,22 +18,31 @@ from PIL import Image
 from gigafcn.errors import SlideError
 from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.opening import open_slide
+from gigafcn.slide.orientation import TAG, orientation_of, tell_turn, upright
 from gigafcn.slide.picture import MOST_PX
+from gigafcn.slide.traits import Traits
 
 if TYPE_CHECKING:
     from gigafcn.slide.opening import Source
     from gigafcn.slide.protocol import Slide
 
 
-def open_truth(source: Source) -> Slide:
-    """Open a mask of class numbers.
+def open_truth(source: Source, *, orient: bool = False) -> Slide:
+    """Open a mask of class numbers; ``orient`` turns it as it says itself.
 
     Raises
     ------
     SlideError
         When it cannot be opened, or is no mask.
     """
-    slide = open_slide(_labels_within(source)) if not _has_palette(source) else _palette(source)
+    if _has_palette(source):
+        slide = upright(_palette(source)) if orient else _palette(source)
+    else:
+        slide = open_slide(_labels_within(source), orient=orient)
+    tell_turn(
+        slide.name, slide.traits.orientation, turned=slide.traits.turned,
+        remedy="as the slide of this map, which was not turned with --orient",
+    )  # fmt: skip
     if slide.channels != 1 or slide.dtype.kind == "f":
         what = f"{slide.channels} channels of {slide.dtype}"
         slide.close()
@@ -61,7 +70,8 @@ def _palette(source: Source) -> Slide:
     path = Path(source)
     try:
         with Image.open(path) as image:
-            return ArraySlide(np.asarray(image), name=path.stem, source=str(path))
+            traits = Traits("picture", orientation=orientation_of(image.getexif().get(TAG)))
+            return ArraySlide(np.asarray(image), name=path.stem, source=str(path), traits=traits)
     except (OSError, ValueError, SyntaxError) as error:
         raise SlideError(f"{path} cannot be read as a picture: {error}; export it again") from error
 

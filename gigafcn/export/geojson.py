@@ -24,6 +24,7 @@ from gigafcn.export.frame import Frame, frame_of
 from gigafcn.export.merging import Joiner
 from gigafcn.export.places import identity, json_head
 from gigafcn.output.palette import is_background, rgb
+from gigafcn.output.placing import slide_turned
 from gigafcn.output.reading import (
     channels_of,
     excludes,
@@ -108,6 +109,11 @@ def write_geojson(
     if options.objects == "cells":
         _check_cells(stored)
     frame = frame_of(stored, options.slide, crop=options.crop)
+    if slide_turned(stored):
+        log.warning(
+            "%s is the map of a turned picture (--orient), and coordinates are of that: viewers "
+            "that show it as stored, such as QuPath, lay them elsewhere", stored.path.name,
+        )  # fmt: skip
     if options.objects == "cells":
         features = _cells(stored, frame, shown, options, progress)
     else:

@@ -35,6 +35,11 @@ def slide_bounds(stored: StoredMap) -> Box | None:
     return Box.whole(shape) if slide["bounds"] is None else Box(*slide["bounds"])
 
 
+def slide_turned(stored: StoredMap) -> bool:
+    """Whether the slide was read turned, as its orientation says."""
+    return bool(_part(stored.provenance, "slide").get("turned"))
+
+
 def downsample(stored: StoredMap) -> tuple[float, float]:
     """Level-0 px (y, x) of the slide per input px of the model; 1 when nothing tells."""
     pixel = _part(stored.provenance, "plan").get("pixel")

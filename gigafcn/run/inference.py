@@ -62,6 +62,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     channels: Sequence[int | str] | None = None,
     plane: Mapping[str, int] | None = None,
     crop: bool = True,
+    orient: bool = False,
     border: str | None = None,
     pad: str | None = None,
     tissue: str | Path | None = None,
@@ -161,6 +162,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         Of a stack the index along each further axis, such as ``{"t": 0, "z": 2}``.
     crop
         Map the scanned area alone, where the slide names it and no region is given.
+    orient
+        Turn the picture as TIFF's or EXIF's orientation says; region and mask are of the turned
+        one. False maps it as it is stored, and says so.
     border
         For nets that lose a margin, for classifiers and for patch: "cover" mirrors the image
         outward so that the map covers it, "valid" writes the smaller map with its offset. None is

@@ -89,6 +89,7 @@ def _job_files(request: Request, store: Path, folder: Path) -> JobFiles:
         strict=options.strict,
         weights=weights,
         plane=None if options.plane is None else dict(options.plane),
+        orient=options.orient,
         profile=options.profile,
         called=request.slide.name if options.deidentify else None,
         key=key,

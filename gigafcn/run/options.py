@@ -50,6 +50,7 @@ class Options:
     channels: Sequence[int | str] | None = None
     plane: Mapping[str, int] | None = None
     crop: bool = True
+    orient: bool = False
     border: str | None = None
     pad: str | None = None
     tissue: str | Path | None = None

@@ -31,6 +31,7 @@ from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.tissue import with_tissue
 from gigafcn.run.windowed import ways_out, windowed
 from gigafcn.slide.opening import Source, open_slide
+from gigafcn.slide.orientation import tell_turn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,8 +120,9 @@ def prepare(
     """
     share_heaps()
     device, known = choices.work_device(options), KnownModel.of(model)
-    slide = open_slide(source, plane=options.plane)
+    slide = open_slide(source, plane=options.plane, orient=options.orient)
     slide.name = name or slide.name
+    tell_turn(slide.name, slide.traits.orientation, turned=slide.traits.turned)
     try:
         options = choices.covered(slide, options)
         return _prepared(slide, known.loaded(options), known, options, device)

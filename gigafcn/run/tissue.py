@@ -117,7 +117,7 @@ def with_tissue(
     elif polygons:
         found = _by_polygons(slide, cells, Path(str(asked)), options)
     else:
-        found = _by_mask(slide, cells, Path(str(asked)))
+        found = _by_mask(slide, cells, Path(str(asked)), orient=options.orient)
     if not found.any():
         if asked != "auto":
             raise UsageError(f"tissue {asked} marks nothing in the mapped part of {slide.name}")
@@ -184,9 +184,9 @@ def _scale(slide: Slide, shape: tuple[int, ...]) -> tuple[float, float]:
     return height / shape[0], width / shape[1]
 
 
-def _by_mask(slide: Slide, cells: Cells, path: Path) -> NDArray[np.bool_]:
+def _by_mask(slide: Slide, cells: Cells, path: Path, *, orient: bool) -> NDArray[np.bool_]:
     try:
-        mask = read_mask(path)
+        mask = read_mask(path, orient=orient)
     except SlideError as error:
         raise UsageError(f"tissue mask {error}; give a file, auto or none") from error
     (height, width), full = mask.shape, slide.levels[0].shape

@@ -54,6 +54,9 @@ class JobFiles:
     plane: dict[str, int] | None = None
     """Of a stack; see :func:`gigafcn.slide.open_slide`."""
 
+    orient: bool = False
+    """Whether the slide is turned as it says itself."""
+
     profile: bool = False
     """Whether receipts of tiles hold what each thread did when."""
 

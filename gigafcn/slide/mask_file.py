@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from gigafcn.geometry import Box
 from gigafcn.slide.marks import Mark
 from gigafcn.slide.opening import TIFF_HEADS, open_slide
 from gigafcn.slide.openslide import OpenSlideSlide
+from gigafcn.slide.orientation import AS_STORED, TAG, orientation_of, tell_turn, turned
 from gigafcn.slide.picture import FORMATS, check_picture_size, is_picture
 from gigafcn.slide.protocol import cause
 from gigafcn.slide.tiff_codecs import JPEG
@@ -80,16 +81,22 @@ class Painted:
     palette: Any = None
     """Colours (index, 3) that the values are indices of."""
 
+    orientation: int = AS_STORED
+    """Which way up it is meant."""
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Px (y, x) of a mask that are tissue.
+
+def read_mask(path: Path, *, orient: bool = False) -> NDArray[np.bool_]:
+    """Px (y, x) of a mask that are tissue; ``orient`` turns it as it says itself.
 
     Raises
     ------
     SlideError
         If it cannot be read, or a part of it.
     """
-    return tissue_px(read_painted(path))
+    painted = read_painted(path)
+    tell_turn(path.name, painted.orientation, turned=orient)
+    tissue = tissue_px(painted)
+    return turned(tissue, painted.orientation) if orient else tissue
 
 
 def read_painted(path: Path) -> Painted:
@@ -105,7 +112,8 @@ def read_painted(path: Path) -> Painted:
         return page.painted
     slide = open_slide(path)
     try:
-        return _of_slide(slide, path, page)
+        painted = _of_slide(slide, path, page)
+        return replace(painted, orientation=slide.traits.orientation)
     finally:
         slide.close()
 
@@ -138,11 +146,14 @@ def _tiff_page(path: Path) -> _Page:
                 return _Page(lossy, white, None)
             _check_px(path, page.imagelength, page.imagewidth)
             values = np.atleast_3d(series.asarray(level=0))
+            orientation = orientation_of(page.tags.valueof(TAG))
             if is_bool:
-                return _Page(lossy, white, Painted(values ^ inverted))
+                painted = Painted(values ^ inverted, orientation=orientation)
+                return _Page(lossy, white, painted)
             colours = page.colormap
             palette = None if colours is None else np.moveaxis(colours >> 8, 0, -1)
-            return _Page(lossy, white, Painted(values[:, :, :1], palette=palette))
+            painted = Painted(values[:, :, :1], palette=palette, orientation=orientation)
+            return _Page(lossy, white, painted)
     except SlideError:
         raise
     # tifffile raises errors of many kinds on damaged files
@@ -186,7 +197,8 @@ def _of_picture(path: Path) -> Painted:
             with Image.open(path, formats=FORMATS) as image:
                 check_picture_size(path, image)
                 lossy = image.format == "JPEG" or (image.format == "WEBP" and _is_vp8(path))
-                return _painted(image, lossy=lossy)
+                orientation = orientation_of(image.getexif().get(TAG))
+                return replace(_painted(image, lossy=lossy), orientation=orientation)
     except SlideError:
         raise
     # Pillow raises OSError, SyntaxError, ValueError and others on damaged files

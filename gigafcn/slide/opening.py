@@ -22,6 +22,7 @@ import zarr
 from gigafcn.errors import SlideError
 from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.openslide import OpenSlideSlide, detect_vendor
+from gigafcn.slide.orientation import upright
 from gigafcn.slide.picture import is_picture, open_picture
 from gigafcn.slide.protocol import Pixels, Slide, check_plane
 from gigafcn.slide.remote import open_remote
@@ -50,7 +51,9 @@ _MOST_TRIED = 16
 """Files of a directory that are shown to OpenSlide, which needs one of a DICOM slide's."""
 
 
-def open_slide(source: Source, *, plane: Mapping[str, int] | None = None) -> Slide:
+def open_slide(
+    source: Source, *, plane: Mapping[str, int] | None = None, orient: bool = False
+) -> Slide:
     """Open an image of any supported kind.
 
     Parameters
@@ -60,6 +63,8 @@ def open_slide(source: Source, *, plane: Mapping[str, int] | None = None) -> Sli
         which is returned as it is.
     plane
         Of a stack the index along each further axis, such as ``{"t": 0, "z": 2}``.
+    orient
+        Turn the picture as TIFF's or EXIF's orientation says; otherwise it is read as stored.
 
     Returns
     -------
@@ -78,7 +83,11 @@ def open_slide(source: Source, *, plane: Mapping[str, int] | None = None) -> Sli
     >>> open_slide(np.zeros((64, 48, 3), np.uint8)).levels
     (Level(shape=(64, 48), downsample=(1.0, 1.0), decoded_rows=0),)
     """
-    plane = plane or {}
+    slide = _opened(source, plane or {})
+    return upright(slide) if orient else slide
+
+
+def _opened(source: Source, plane: Mapping[str, int]) -> Slide:
     if isinstance(source, np.ndarray):
         check_plane("the array", plane, {})
         return ArraySlide(source)

@@ -2,9 +2,9 @@
 
 It is decoded whole when it is opened, so its size is limited, and checked against its header
 first.  Transparency is laid on white, and what is wholly transparent holds no data; palettes become
-RGB, 16-bit grey stays 16 bit.  The stored
-orientation is kept: a rotation noted in EXIF is not applied, since the map must lie on the file's
-own pixels.  Resolution is not read: such files rarely know it.
+RGB, 16-bit grey stays 16 bit.  Pixels are taken as stored: what EXIF says of their orientation is
+noted, and applied by :func:`open_slide` when asked to.  Resolution is not read: such files rarely
+know it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gigafcn.errors import SlideError
 from gigafcn.geometry import Box
 from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.declared import masks_beside, refuse_without_data
+from gigafcn.slide.orientation import TAG, orientation_of
 from gigafcn.slide.protocol import cause
 from gigafcn.slide.tiff import TiffSlide
 from gigafcn.slide.tiff_directory import RATIO_LIMIT
@@ -68,6 +69,7 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
                 pixels, empty = _pixels(path, image), _transparent(image)
                 profile = "icc_profile" in image.info
                 kind = f"picture {str(image.format).lower()}"
+                orientation = orientation_of(image.getexif().get(TAG))
     except SlideError:
         raise
     # Pillow raises OSError, SyntaxError, ValueError and others on damaged files
@@ -84,7 +86,7 @@ def open_picture(path: Path, *, name: str | None = None) -> ArraySlide:
         if held.boxes:
             raise SlideError(f"the mask beside {path} is damaged; make it anew")
         empty, declared = ~held.px, masks.kind
-    traits = Traits(kind, icc_profile=profile, mask=declared)
+    traits = Traits(kind, icc_profile=profile, mask=declared, orientation=orientation)
     blank = 255 if pixels.ndim == 3 else 0
     slide = ArraySlide(pixels, name=name, source=str(path), traits=traits, empty=empty, blank=blank)
     if declared is not None:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from gigafcn.slide.georeference import TAGS, georeference
 from gigafcn.slide.mpp import in_micrometres, parse_number, plausible_mpp
+from gigafcn.slide.orientation import TAG, orientation_of
 from gigafcn.slide.protocol import default_channel_names
 from gigafcn.slide.tiff_plane import SegmentPlane
 from gigafcn.slide.tiff_series import no_data_of
@@ -70,6 +71,7 @@ def tiff_traits(
         no_data=no_data_of(page),
         alpha=alpha,
         mask=None if alpha is None else "alpha",
+        orientation=orientation_of(page.tags.valueof(TAG)),
         absent_tiles=absent,
         plane=tuple((axis.lower(), index) for axis, index in chosen.items()),
     )

@@ -48,6 +48,12 @@ class Traits:
     geo: GeoReference | None = None
     """Place on the earth."""
 
+    orientation: int = 1
+    """Which way up the picture is meant, by TIFF's and EXIF's numbers; 1 is as stored."""
+
+    turned: bool = False
+    """Whether it is read that way; else as stored."""
+
     position: Position | None = None
     """Place in coordinates of its own; None when it states none."""
 
@@ -77,6 +83,8 @@ class Traits:
             "icc_profile": "ignored" if self.icc_profile else None,
             "no_data": self.no_data if self.no_data == self.no_data else "nan",
             "mask": self.mask,
+            "orientation": self.orientation,
+            "turned": self.turned,
             "absent_tiles": self.absent_tiles,
             "missing_bytes": self.missing_bytes,
             "plane": dict(self.plane),
