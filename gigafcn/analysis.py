@@ -223,7 +223,7 @@ def analyze(
         and reports which.
     output
         Name or index of the output that is the map, for models that return several: "1", "out",
-        "heads.nuclei"; None takes the last, if all have one shape.
+        "heads.nuclei"; None decides by their names, and "out" beside "aux" is the map.
 
     Returns
     -------
@@ -234,6 +234,8 @@ def analyze(
     ------
     ModelError
         If the module cannot be exported at any of the sizes, or does not return such a map.
+    QuestionError
+        If several outputs may be the map.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from gigafcn.cli import model_files
 from gigafcn.cli.footprint_plot import plot_footprint
 from gigafcn.cli.reporting import say, say_json, show_table
 from gigafcn.cli.requests import Debug, Json
-from gigafcn.errors import ModelError
+from gigafcn.errors import QuestionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
         Draw how the footprint grows through the layers, and the waste by tile size, as a PNG.
     output_name
         The output whose layers are shown, by name or index, for models with several, and which
-        --write-config and --plot describe; if unset, what the model's file says, else the last.
+        --write-config and --plot describe; if unset, what the model's file says, else the map.
     json
         Write everything as one JSON object.
     debug
@@ -82,12 +82,13 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
     loaded = load_model(model, trust=trust, sha256=sha256, allow_unexpected=allow_unexpected)
     channels = channels or loaded.channels or 3
     outputs: tuple[Footprint, ...] = ()
-    footprint = None
+    footprint, decided = None, True
     try:
         if loaded.whole_image_refusal is None:
             outputs = _analysed(loaded, channels, size)
-            footprint = _chosen(outputs, loaded.output if output_name is None else output_name)
-            if len(outputs) > 1:
+            asked = loaded.output if output_name is None else output_name
+            footprint, decided = _chosen(outputs, asked)
+            if len(outputs) > 1 and decided:
                 loaded = replace(loaded, output=footprint.output)
     finally:  # a model that gives no map, or cannot be exported, may still run on windows
         if write_config is not None:
@@ -101,7 +102,7 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
         listed = [_output_json(output) for output in outputs]
         say_json("inspect", model=loaded.name, **as_json(footprint), outputs=listed)
     else:
-        show_footprint(loaded.name, footprint, outputs)
+        show_footprint(loaded.name, footprint, outputs, decided=decided)
 
 
 def _analysed(loaded: LoadedModel, channels: int, size: int | None) -> tuple[Footprint, ...]:
@@ -120,24 +121,21 @@ def _analysed(loaded: LoadedModel, channels: int, size: int | None) -> tuple[Foo
     return found
 
 
-def _chosen(outputs: tuple[Footprint, ...], asked: str | int | None) -> Footprint:
-    """The output of a name or index, else the last.
+def _chosen(outputs: tuple[Footprint, ...], asked: str | int | None) -> tuple[Footprint, bool]:
+    """The output of a name or index, or that is the map; the last, and False, if infer asks.
 
     Raises
     ------
     ModelError
         If there is none such.
     """
-    if asked is None:
-        return outputs[-1]
-    for output in outputs:
-        if output.output == str(asked):
-            return output
+    from gigafcn.graph.outputs import mapped_name  # loads torch
+
     try:
-        return outputs[int(asked)]
-    except (ValueError, IndexError):
-        names = ", ".join(f"{name} {shape}" for name, shape in outputs[0].outputs)
-        raise ModelError(f"the model has no output {asked!r}; it returns {names}") from None
+        name = mapped_name(dict(outputs[0].outputs), asked)
+    except QuestionError:
+        return outputs[-1], False
+    return next(output for output in outputs if output.output == name), True
 
 
 def _tell_hidden(loaded: LoadedModel, *, json: bool) -> None:
@@ -186,7 +184,9 @@ def _figures(footprint: Footprint) -> dict[str, Any]:
     }
 
 
-def show_footprint(name: str, footprint: Footprint, outputs: Sequence[Footprint] = ()) -> None:
+def show_footprint(
+    name: str, footprint: Footprint, outputs: Sequence[Footprint] = (), *, decided: bool = True
+) -> None:
     """Print the table of layers, the figures of the model, and what blocks it.
 
     Parameters
@@ -195,6 +195,8 @@ def show_footprint(name: str, footprint: Footprint, outputs: Sequence[Footprint]
         Of the output whose layers are shown.
     outputs
         If the model has several, all of them: figures and blockers follow for each.
+    decided
+        Whether that output is the map; else infer asks.
     """
     several = len(outputs) > 1
     rows = [
@@ -213,7 +215,9 @@ def show_footprint(name: str, footprint: Footprint, outputs: Sequence[Footprint]
         show_table(rows, header, numbers_from=2)
     model = [("model", name), ("traced at", f"{footprint.size} px")]
     if several:
-        show_table([*model, ("layers shown", f"those of output {footprint.output}")])
+        mapped = footprint.output if decided else "infer asks which: --output-name"
+        shown = ("layers shown", f"those of output {footprint.output}")
+        show_table([*model, ("output mapped", mapped), shown])
     for output in outputs if several else (footprint,):
         shape = ", ".join(str(n) for n in dict(output.outputs).get(output.output, ()))
         if several:

@@ -18,14 +18,11 @@ from torch import Tensor, nn
 
 from gigafcn.engine.tuned import tune
 from gigafcn.errors import GigafcnError, ModelError, RunError
+from gigafcn.graph.outputs import ONLY, mapped_name
 
 if TYPE_CHECKING:
     from gigafcn.plan.windows import Windows
 
-ONLY = "output"
-"""Name of the output of a module that returns one tensor."""
-
-MOST_NAMED = 8
 REASON_LETTERS = 200
 
 
@@ -107,32 +104,20 @@ def chosen_output(returned: Any, choice: str | int | None) -> Tensor:
     returned
         A tensor, or tuples, lists and mappings of tensors.
     choice
-        Name or index; None takes the last if all have one shape.
+        Name or index; None decides by the names, see :mod:`gigafcn.graph.outputs`.
 
     Raises
     ------
     ModelError
-        Naming the outputs there are.
+        If there is none such, naming the outputs there are.
+    QuestionError
+        If several may be the map.
     """
     named = dict(_named(returned, ""))
     if not named:
         raise ModelError(f"the model returns {type(returned).__name__}, no tensor")
-    tensors = list(named.values())
-    if choice is None:
-        if len({tuple(tensor.shape) for tensor in tensors}) == 1:
-            return tensors[-1]
-        raise ModelError(
-            f"the model returns {len(named)} tensors of different shapes: {_listed(named)}; "
-            f"say which one is the map with --output-name NAME|INDEX (output_name in Python)"
-        )
-    if str(choice) in named:
-        return named[str(choice)]
-    try:
-        return tensors[int(choice)]
-    except (ValueError, IndexError):
-        raise ModelError(
-            f"the model has no output {choice!r}; it returns {_listed(named)}"
-        ) from None
+    shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+    return named[mapped_name(shapes, choice)]
 
 
 def _named(returned: Any, name: str) -> list[tuple[str, Tensor]]:
@@ -152,11 +137,6 @@ def _named(returned: Any, name: str) -> list[tuple[str, Tensor]]:
         return []
     prefix = f"{name}." if name else ""
     return [found for key, item in items for found in _named(item, f"{prefix}{key}")]
-
-
-def _listed(named: Mapping[str, Tensor]) -> str:
-    shown = [f"{name} {tuple(t.shape)}" for name, t in list(named.items())[:MOST_NAMED]]
-    return ", ".join(shown) + (", ..." if len(named) > MOST_NAMED else "")
 
 
 def _in_four_dimensions(output: Tensor) -> Tensor:

@@ -58,8 +58,9 @@ class TracedProgram:
         Raises
         ------
         ModelError
-            If there is no such output, none was named and they differ in shape, or it is not
-            laid out as a map.
+            If there is no such output, or it is not laid out as a map.
+        QuestionError
+            If none was named and several may be the map.
         """
         chosen = chosen_output(self.built.outputs, output)
         live = _ancestors(self.built.nodes, chosen.value.node)
@@ -132,11 +133,13 @@ def trace(
     size
         Image size (y, x) in px; nothing of that size is allocated.
     output
-        Name or index of the output that is the map; None takes the last, if all have one shape.
+        Name or index of the output that is the map; None decides by their names.
 
     Raises
     ------
     ModelError
         If the module cannot be exported at this size, or does not return such a map.
+    QuestionError
+        If several outputs may be the map.
     """
     return traced_program(module, channels, size).choose(output)

@@ -132,7 +132,7 @@ def covered(slide: Slide, options: Options) -> Options:
 
 
 def output(model: LoadedModel, options: Options) -> str | int | None:
-    """Which of the model's outputs is the map; None takes the last if all have one shape."""
+    """Which of the model's outputs is the map; None decides by their names."""
     return model.output if options.output_name is None else options.output_name
 
 

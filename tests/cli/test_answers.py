@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from typing import TYPE_CHECKING
 
 from gigafcn.cli.answers import answered
 from gigafcn.errors import Answer, QuestionError
+from tests.commands import gigafcn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIGMOID = Answer("activation", "sigmoid", "each class by itself")
 SOFTMAX = Answer("activation", "softmax", "classes exclude each other")
@@ -37,3 +42,17 @@ def test_a_question_names_every_answer_and_travels_between_processes() -> None:
     assert str(again) == str(error)
     assert again.answers == (SIGMOID, SOFTMAX)
     assert "--activation sigmoid (each class by itself)" in str(error)
+
+
+def test_a_model_of_two_maps_is_mapped_by_either_answer(folder: Path) -> None:
+    words = ("infer", "slide.tif", "-m", "nets.py:two_maps", "--trust", "--no-verify")
+    asked = gigafcn(*words, cwd=folder)
+    assert (asked.code, asked.out) == (2, "")
+    said, *answers = asked.err.splitlines()
+    assert "2 tensors, coarse (1, 4, " in said
+    assert [line.removeprefix("gigafcn:   ").partition("  #")[0] for line in answers] == [
+        f"gigafcn {' '.join(words)} --output-name {name}" for name in ("coarse", "fine")
+    ]
+    assert not list(folder.glob("*.zarr"))
+    done = gigafcn(*words, "--output-name", "coarse", cwd=folder)
+    assert done.code == 0, done.err

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gigafcn.analysis import analyze, analyze_outputs
-from gigafcn.errors import ModelError, NonLocalError
+from gigafcn.engine.forward import chosen_output
+from gigafcn.errors import ModelError, NonLocalError, QuestionError
 from gigafcn.graph import programs
 from gigafcn.graph import trace as tracing
 from gigafcn.graph.trace import trace
 from tests.sweeping import placed, random_image, swept, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SIZE = (16, 24)
 Pair = namedtuple("Pair", ["aux", "out"])
@@ -58,7 +57,7 @@ STRUCTURES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[str, str]]] =
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_every_tensor_of_a_structure_has_a_name(name: str) -> None:
     structure, names = STRUCTURES[name]
-    found = trace(Several(structure), 3, SIZE)
+    found = trace(Several(structure), 3, SIZE, -1)
     assert found.outputs == tuple((n, (1, 2, *SIZE)) for n in names)
 
 
@@ -73,20 +72,64 @@ def test_an_output_is_chosen_by_name_and_by_index(name: str) -> None:
         assert [node.layer for node in found.graph.nodes] == ["", "narrow"]
 
 
-def test_of_several_outputs_of_one_shape_the_last_is_taken_and_said(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level("INFO", logger="gigafcn"):
-        found = trace(Several(lambda a, b: {"aux": a, "out": b}).eval(), 3, SIZE)
-    assert found.output == "out"
+Named = Callable[[Tensor, Tensor], Any]
+
+MAPS: dict[str, tuple[Named, str]] = {
+    "torchvision": (lambda a, b: {"out": a, "aux": b}, "out"),
+    "the other way round": (lambda a, b: {"aux": b, "out": a}, "out"),
+    "MONAI, auxiliary last": (lambda a, b: {"seg": a, "aux_out": b}, "seg"),
+    "segmentation_models_pytorch": (lambda a, b: {"masks": a, "labels": b}, "masks"),
+    "transformers": (lambda a, b: {"logits": a, "hidden_states": (b, b)}, "logits"),
+    "upper case": (lambda a, b: {"Aux1": b, "Logits": a}, "Logits"),
+    "a lone head beside auxiliary ones": (lambda a, b: {"nuclei": a, "aux": [b, b]}, "nuclei"),
+    "nested": (lambda a, b: {"out": {"nuclei": a}, "deep_supervision": [b]}, "out.nuclei"),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_of_several_outputs_the_one_called_the_map_is_taken(name: str, classes: int) -> None:
+    structure, expected = MAPS[name]
+    module = Several(lambda a, b: structure(b, a), classes).eval()
+    found = trace(module, 3, SIZE)
+    assert found.output == expected
     assert found.graph is not None
     assert found.graph.result.layer == "wide"
-    assert "taking the last, 'out'" in caplog.text
+    pixels = torch.rand(1, 3, *SIZE)
+    assert torch.equal(chosen_output(module(pixels), None), module.wide(pixels))
 
 
-def test_of_several_shapes_none_is_guessed() -> None:
-    with pytest.raises(ModelError, match="--output-name NAME"):
-        trace(Several(lambda a, b: {"aux": a, "out": b}, classes=5), 3, SIZE)
+OPEN: dict[str, tuple[Named, list[str]]] = {
+    "a tuple": (lambda a, b: (a, b), ["0", "1"]),
+    "a list of heads": (lambda a, b: [a, b, b], ["0", "1", "2"]),
+    "heads of one map": (lambda a, b: {"out": [a, b], "aux": a}, ["out.0", "out.1"]),
+    "two that are called so": (lambda a, b: {"aux": a, "pred": a, "probs": b}, ["pred", "probs"]),
+    "two that are not": (lambda a, b: {"nuclei": a, "tissue": b}, ["nuclei", "tissue"]),
+    "auxiliary ones alone": (lambda a, b: {"aux1": a, "aux2": b}, ["aux1", "aux2"]),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_where_several_outputs_may_be_the_map_the_user_is_asked(name: str, classes: int) -> None:
+    structure, possible = OPEN[name]
+    module = Several(structure, classes).eval()
+    for ask in (
+        lambda: trace(module, 3, SIZE),
+        lambda: analyze(module, size=64),
+        lambda: chosen_output(module(torch.rand(1, 3, *SIZE)), None),
+    ):
+        with pytest.raises(QuestionError, match="nothing says which is the map") as caught:
+            ask()
+        assert [answer.option for answer in caught.value.answers] == ["output_name"] * len(possible)
+        assert [answer.value for answer in caught.value.answers] == possible
+
+
+def test_the_map_is_judged_and_not_the_auxiliary_head() -> None:
+    module = Several(lambda a, b: {"out": a * b.mean((2, 3), keepdim=True), "aux": b})
+    assert not analyze(module).local
+    assert analyze(module).output == "out"
+    assert analyze(Several(lambda a, b: {"out": a, "aux": b.mean((2, 3), keepdim=True)})).local
 
 
 @pytest.mark.parametrize("asked", ["nuclei", 2, "-3", "out.0"])
@@ -116,7 +159,6 @@ def test_what_stands_in_the_way_of_another_output_is_no_blocker() -> None:
     module = Several(lambda a, b: (a, b.mean((2, 3), keepdim=True) + a))
     assert analyze(module, output=0).local
     assert not analyze(module, output=1).local
-    assert not analyze(module).local
 
 
 def test_the_footprint_is_that_of_the_output_asked_for() -> None:

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 import gigafcn
-from gigafcn.errors import GigafcnError, ModelError, NonLocalError, RunError, SlideError, UsageError
+from gigafcn.errors import (
+    GigafcnError,
+    ModelError,
+    NonLocalError,
+    QuestionError,
+    RunError,
+    SlideError,
+    UsageError,
+)
 from gigafcn.plan.run_plan import RunPlan
 from tests.run.small_nets import Skip, double, quarter, random_numbers, whole_numbers
 from tests.run.whole import labels_of, mirrored, run_whole, scores_of, small_image
@@ -193,6 +201,24 @@ class TwoHeads(nn.Module):
         return {"out": self.out(image), "aux": self.aux(image)}
 
 
+class Unnamed(TwoHeads):
+    """The same without names."""
+
+    def forward(self, image: Tensor) -> Any:
+        return tuple(super().forward(image).values())
+
+
+def test_of_main_and_auxiliary_head_the_main_one_is_mapped(tmp_path: Path) -> None:
+    net, image = whole_numbers(TwoHeads()), small_image(90, 80)
+    out = net.out
+    assert isinstance(out, nn.Module)
+    found = mapped(image, net, tmp_path / "exact.zarr")
+    np.testing.assert_array_equal(found, run_whole(out, image))
+    found = mapped(image, net, tmp_path / "blend.zarr", mode="blend", window=40)
+    expected = monai_map(out, image, roi_size=(40, 40), sw_batch_size=1, overlap=0.25)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("name", ["aux", 1, "1"])
 def test_one_of_several_outputs_is_mapped(name: str | int, tmp_path: Path) -> None:
     net, image = whole_numbers(TwoHeads()), small_image(90, 80)
@@ -308,7 +334,12 @@ REFUSED: list[tuple[nn.Module, dict[str, Any], type[GigafcnError], str]] = [
     (uneven(), {"window": 32}, UsageError, "window 32 is for mode blend and patch, not mode exact"),
     (uneven(), {"mode": "tiles"}, UsageError, "mode is 'tiles'; choose one of exact, blend, patch"),
     (uneven(), {}, NonLocalError, "--mode blend --window PX, or, if it classifies patches: gigafc"),
-    (TwoHeads(), {"mode": "blend", "window": 32}, ModelError, "2 tensors of different shapes: out"),
+    (
+        Unnamed(),
+        {"mode": "blend", "window": 32},
+        QuestionError,
+        r"2 tensors, 0 \(64, 3, 32, 32\), 1 ",
+    ),
 ]
 
 
