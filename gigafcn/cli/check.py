@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from gigafcn.cli.reporting import bar_progress, fail, json_progress, say, say_json
 from gigafcn.cli.requests import Debug, Json, Quiet
 from gigafcn.errors import RunError
+from gigafcn.storage.url_path import place_of
 
 if TYPE_CHECKING:
     from gigafcn.run.check import Checked
@@ -24,6 +25,7 @@ def check(  # noqa: PLR0913 - one parameter per flag
     /,
     *,
     repair: Switch = False,
+    mend_labels: Switch = False,
     slide: Text = None,
     model: Annotated[str | None, Parameter(alias="-m", show_default=False)] = None,
     trust: Switch = False,
@@ -45,6 +47,9 @@ def check(  # noqa: PLR0913 - one parameter per flag
         The map.
     repair
         Compute again what differs or is missing.
+    mend_labels
+        First give px without a class a number of their own, in a map of gigafcn 0.1, where they
+        have that of the first class.
     slide
         Slide for a repair; if unset, where the run found it.
     model
@@ -65,8 +70,14 @@ def check(  # noqa: PLR0913 - one parameter per flag
         Log more, and show the traceback of an error.
     """
     from gigafcn.run.check import check as run  # loads torch
+    from gigafcn.run.mending import mend_labels as mend
     from gigafcn.schedule.site import Site
 
+    if mend_labels:
+        count = mend(place_of(output))
+        if not (json or quiet):
+            said = f"{count} objects written" if count else "nothing to mend"
+            say(f"labels of {output}: {said}")
     shown = json_progress(str(output)) if json else bar_progress(output.name)
     given: dict[str, Any] = {"trust": trust, "sha256": sha256, "device": device}
     site = Site(workers=workers)

@@ -1,7 +1,7 @@
 """Gather blocks into whole shard rows; store them, and their pyramid, from a thread of its own.
 
-Chunks that are not to be stored as computed, by their status, hold the fill value: in the map and
-in its pyramid.
+Chunks that are not to be stored as computed, by their status, hold the fill value, or in labels the
+code of what failed: in the map and in its pyramid.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 
 from gigafcn.doing import Doing
 from gigafcn.geometry import Box, Span
+from gigafcn.output.chunk_status import ChunkStatus
+from gigafcn.output.label_codes import COMPUTED
 from gigafcn.output.spec import status_slices
-from gigafcn.output.store import ChunkStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class ShardRow:
     """(c, y, x) of the stored classes; None when none are."""
 
     labels: NDArray[Any] | None
-    """(y, x)."""
+    """(y, x) labels, or which px were computed."""
 
     status: NDArray[np.uint8] | None = None
     """Of each chunk (y, x), once the row is full."""
@@ -128,9 +129,15 @@ class ShardWriter:
         box = Box.of(rows, self.tile.x)
         planes = len(self.spec.stored)
         scores = np.empty((planes, *box.shape), self.spec.dtype) if planes else None
-        labels = np.empty(box.shape, self.spec.label_dtype) if self.spec.labels else None
+        labels = self._px_without_scores(box.shape)
         row = self._rows[key] = ShardRow(box, scores, labels)
         return row
+
+    def _px_without_scores(self, shape: tuple[int, int]) -> NDArray[Any] | None:
+        """Room for labels, or an array that says that all px were computed, if either is stored."""
+        if self.spec.labels:
+            return np.empty(shape, self.spec.label_dtype)
+        return np.full(shape, COMPUTED, np.uint8) if self.spec.marks_computed else None
 
     def _hand_over(self, row: ShardRow | None) -> None:
         with self.watch.during(Doing.WAITING_FOR_ROOM):
@@ -145,8 +152,8 @@ class ShardWriter:
                 continue
             try:
                 with self.watch.during(Doing.STORING), self.watch.listening():
-                    computed = self._store(row)
-                    pyramid.add(row.box, row.scores, row.labels, computed)
+                    self._store(row)
+                    pyramid.add(row.box, row.scores, row.labels, row.status)
             except BaseException as error:  # raised in the producer's thread
                 self._error = error
         if self._error is None:
@@ -157,12 +164,10 @@ class ShardWriter:
                 self._error = error
         self.written = self.store.written | pyramid.written
 
-    def _store(self, row: ShardRow) -> NDArray[np.bool_]:
-        """Store a row; returns which of its chunks (y, x) are computed."""
+    def _store(self, row: ShardRow) -> None:
+        """Store a row."""
         assert row.status is not None
         self.store.write(row.box, row.scores, row.labels, row.status)
         cells, whole = status_slices(self.spec, row.box), status_slices(self.spec, self.tile)
         first = cells[0].start - whole[0].start
         self.status[first : first + len(row.status)] = row.status
-        computed: NDArray[np.bool_] = np.equal(row.status, ChunkStatus.COMPUTED)
-        return computed

@@ -24,7 +24,9 @@ import tifffile
 from gigafcn.errors import UsageError
 from gigafcn.export.places import generator, identity
 from gigafcn.geometry import Box
+from gigafcn.output.label_codes import codes_of
 from gigafcn.output.metadata import corner_of, level_transform
+from gigafcn.output.opening import coded_labels, px_status
 from gigafcn.output.palette import rgb
 from gigafcn.output.reading import check_scores, read_level
 from gigafcn.progress import Progress, ProgressCallback
@@ -121,7 +123,7 @@ def _write_level(
         resolution["resolutionunit"] = "CENTIMETER"
     dtype = _dtype(array)
     writer.write(
-        _tiles(stored, array, dtype, counted),
+        _tiles(stored, array, level, counted),
         shape=array.shape,
         dtype=dtype,
         tile=(TILE_PX, TILE_PX),
@@ -137,9 +139,10 @@ def _write_level(
 
 
 def _tiles(
-    stored: StoredMap, array: zarr.Array[Any], dtype: np.dtype[Any], counted: _Counter
+    stored: StoredMap, array: zarr.Array[Any], level: int, counted: _Counter
 ) -> Iterator[NDArray[Any]]:
     """Tiles in the order of the file: class by class, row by row; filled up at the edges."""
+    dtype = _dtype(array)
     planes: list[int | None] = list(range(array.shape[0])) if array.ndim == 3 else [None]
     height, width = array.shape[-2:]
     for plane in planes:
@@ -147,6 +150,8 @@ def _tiles(
             for x in range(0, width, TILE_PX):
                 box = Box(y, x, y + TILE_PX, x + TILE_PX).clip((height, width))
                 values = read_level(stored, array, box, plane).astype(dtype, copy=False)
+                if plane is None and not stored.spec.coded:
+                    values = coded_labels(values, px_status(stored, level, box))
                 counted.add(box.area)
                 rows, columns = (TILE_PX - size for size in box.shape)
                 yield np.pad(values, ((0, rows), (0, columns)), mode="edge")
@@ -202,7 +207,9 @@ def _metadata(stored: StoredMap, name: str) -> dict[str, Any]:
         metadata["Channel"] = {"Name": list(spec.stored_classes), "Color": colours}
     else:
         metadata["Channel"] = {"Name": ["class"]}
-        metadata["Description"] = ", ".join(f"{i} {c}" for i, c in enumerate(spec.classes))
+        codes = codes_of(_dtype(stored.labels[0]))
+        numbers = (*enumerate(spec.classes), (codes.failed, "failed"), (codes.left_out, "left out"))
+        metadata["Description"] = ", ".join(f"{number} {name}" for number, name in numbers)
     return metadata
 
 

@@ -28,7 +28,9 @@ import numpy as np
 import zarr
 
 from gigafcn.errors import RunError
+from gigafcn.output.chunk_status import ChunkStatus, status_codes, stored_statuses
 from gigafcn.output.disk import replace_file, storing
+from gigafcn.output.label_codes import codes_of
 from gigafcn.output.ownership import KEY
 from gigafcn.output.palette import is_background, rgb
 from gigafcn.output.place import MICROMETER, Place
@@ -42,7 +44,7 @@ from gigafcn.output.spec import (
     source_shards,
     status_slices,
 )
-from gigafcn.output.store import STATUS_PATH, ChunkStatus, status_codes
+from gigafcn.output.store import STATUS_PATH
 from gigafcn.storage.url_path import place_of
 from gigafcn.storage.zarr_stores import store_at
 
@@ -52,7 +54,10 @@ if TYPE_CHECKING:
 OME_VERSION = "0.5"
 """Version of the OME-Zarr metadata written."""
 
-LABELS_METHOD = "mode of each 2 x 2 block of the level below, ties to the first in reading order"
+LABELS_METHOD = (
+    "mode of the px of each 2 x 2 block of the level below that have a class, ties to the first in "
+    "reading order"
+)
 """How coarser levels of labels are made."""
 
 _ACTIVE_CHANNELS = 6  # viewers blend active channels; more than a few are unreadable
@@ -108,7 +113,7 @@ def image_metadata(spec: MapSpec) -> dict[str, Any]:
         scale = _multiscale(spec, "yx", spec.name, "mode", LABELS_METHOD, prefix="labels/classes/")
         return {"version": OME_VERSION, "multiscales": [scale]}
     top = 255.0 if spec.dtype == "uint8" else 1.0
-    method = "mean of the available pixels of each 2 x 2 block of the level below"
+    method = "mean of the computed pixels of each 2 x 2 block of the level below"
     channels = [
         {
             "label": name,
@@ -128,7 +133,9 @@ def image_metadata(spec: MapSpec) -> dict[str, Any]:
 
 
 def labels_metadata(spec: MapSpec) -> dict[str, Any]:
-    """Return the ``ome`` attribute of ``labels/classes``."""
+    """Return the ``ome`` attribute of ``labels/classes``; px without a class are transparent."""
+    codes = codes_of(spec.label_dtype)
+    without = {codes.failed: "failed", codes.left_out: "left out"} if spec.coded else {}
     return {
         "version": OME_VERSION,
         "multiscales": [_multiscale(spec, "yx", "classes", "mode", LABELS_METHOD)],
@@ -136,9 +143,11 @@ def labels_metadata(spec: MapSpec) -> dict[str, Any]:
             "colors": [
                 {"label-value": i, "rgba": [*rgb(colour), 255]}
                 for i, colour in enumerate(spec.colours)
-            ],
+            ]
+            + [{"label-value": code, "rgba": [0, 0, 0, 0]} for code in without],
             "properties": [
-                {"label-value": i, "class": name} for i, name in enumerate(spec.classes)
+                {"label-value": i, "class": name}
+                for i, name in (*enumerate(spec.classes), *without.items())
             ],
             "source": {"image": "../../"},
         },
@@ -232,7 +241,8 @@ def _check_complete(root: Path, spec: MapSpec, status: NDArray[np.uint8]) -> Non
             f"the first at y {y}, x {x} px; run again"
         )
     levels = map_levels(spec)
-    for array_path in (kind.path for kind in array_kinds(spec)):
+    for kind, stored in zip(array_kinds(spec), stored_statuses(spec), strict=True):
+        array_path = kind.path
         needed: set[tuple[int, int]] = set()
         for k, level in enumerate(levels):
             below = needed
@@ -240,7 +250,7 @@ def _check_complete(root: Path, spec: MapSpec, status: NDArray[np.uint8]) -> Non
                 index
                 for index in pyramid_shards(spec, k)
                 if (k > 0 and below.intersection(source_shards(spec, k, index)))
-                or (k == 0 and _has_computed(spec, level, index, status))
+                or (k == 0 and _stores(spec, level, index, np.isin(status, stored)))
             }
             array = ShardedArray(root, array_path(k), level)
             missing = sorted(index for index in needed if not array.has(index))
@@ -252,11 +262,11 @@ def _check_complete(root: Path, spec: MapSpec, status: NDArray[np.uint8]) -> Non
                 )
 
 
-def _has_computed(
-    spec: MapSpec, level: MapLevel, index: tuple[int, int], status: NDArray[np.uint8]
+def _stores(
+    spec: MapSpec, level: MapLevel, index: tuple[int, int], stored: NDArray[np.bool_]
 ) -> bool:
-    cells = status[status_slices(spec, level.shard_box(index))]
-    return bool((cells == ChunkStatus.COMPUTED).any())
+    """Whether a shard holds a chunk that is stored, of which (y, x) tells."""
+    return bool(stored[status_slices(spec, level.shard_box(index))].any())
 
 
 def _json_object(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,25 +4,29 @@ Each level is made from the one below by 2 x 2 blocks, one task per destination 
 start as soon as its source shards (``source_shards``) are written.  At an odd edge a block has
 only the pixels that exist.
 
-- Scores: the mean.  For uint8 it is rounded half to even; for floats pixels that were not
-  computed (NaN) do not count, and a block without a computed pixel is NaN.
-- Labels: the mode; on a tie the first of the tied labels in reading order.  (The mode keeps thin
-  structures better than the nearest pixel and, unlike an argmax of the averaged scores, does not
-  depend on how they were quantised.)
+- Scores: the mean of the px that were computed, for uint8 rounded half to even.  A block without
+  one is NaN, or 0 in uint8.
+- Labels: the mode of the px that were computed; on a tie the first of the tied labels in reading
+  order.  A block without one has failed if any of its px has, else it was left out.  (The mode
+  keeps thin structures better than the nearest pixel and, unlike an argmax of the averaged scores,
+  does not depend on how they were quantised.)
+
+Which px were computed is told by NaN, by the labels, or by the array that says only that.
 
 This module makes shards that lie across tiles, from what is stored; those within one tile are made
 while it is computed (:mod:`gigafcn.output.tile_pyramid`), by the same functions.
 
 Because a chunk is normally a power of two, computed and background chunks do not share a block
 down to the level at which a chunk is one pixel.  Peak memory is one destination shard and one
-source shard.  A destination shard without any source object stores no object.
+source shard of each array.  A destination shard without any source object stores no object.
 
 It leaves out scheduling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +34,16 @@ from numpy.typing import NDArray
 
 from gigafcn.geometry import Box
 from gigafcn.output.disk import storing
+from gigafcn.output.label_codes import codes_of
 from gigafcn.output.shards import ShardedArray
-from gigafcn.output.spec import ArrayKind, MapSpec, array_kinds, map_levels, source_shards
+from gigafcn.output.spec import (
+    ArrayKind,
+    MapSpec,
+    array_kinds,
+    coded_kind,
+    map_levels,
+    source_shards,
+)
 from gigafcn.storage.url_path import place_of
 
 if TYPE_CHECKING:
@@ -64,33 +76,63 @@ def build_pyramid_shard(
         When the disk refuses.
     """
     root = place_of(path)
+    kinds, levels = array_kinds(spec), map_levels(spec)
     written: dict[str, str] = {}
     with storing(root, spec, f"shard {index[0]}/{index[1]} of level {level}"):
-        levels = map_levels(spec)
-        for kind in array_kinds(spec):
-            halve = halving(kind)
-            source = ShardedArray(root, kind.path(level - 1), levels[level - 1])
-            target = ShardedArray(root, kind.path(level), levels[level])
-            existing = [s for s in source_shards(spec, level, index) if source.has(s)]
-            if not existing:
+        sources = [ShardedArray(root, k.path(level - 1), levels[level - 1]) for k in kinds]
+        targets = [ShardedArray(root, k.path(level), levels[level]) for k in kinds]
+        box = levels[level].shard_box(index)
+        blocks = [
+            np.full((kind.planes or 1, *box.shape), kind.fill, target.dtype)
+            for kind, target in zip(kinds, targets, strict=True)
+        ]
+        exist = [False] * len(kinds)
+        for shard in source_shards(spec, level, index):
+            there = [source.has(shard) for source in sources]
+            exist = [a or b for a, b in zip(exist, there, strict=True)]
+            if any(there):
+                part = levels[level - 1].shard_box(shard)
+                planes = [_planes(*one, shard, part) for one in zip(kinds, sources, strict=True)]
+                half = _halved(part).relative_to(box)
+                for block, pixels in zip(blocks, halved_planes(spec, planes), strict=True):
+                    block[(slice(None), *half)] = pixels
+        for target, block, any_source in zip(targets, blocks, exist, strict=True):
+            if any_source:
+                written |= target.put(index, block if target.is_stack else block[0])
+            else:
                 target.drop(index)
-                continue
-            box = levels[level].shard_box(index)
-            block = np.full((kind.planes or 1, *box.shape), target.fill, target.dtype)
-            for shard in existing:
-                half = _halved(levels[level - 1].shard_box(shard)).relative_to(box)
-                stored = source.get(shard)
-                for plane, pixels in enumerate(stored if source.is_stack else stored[None]):
-                    block[(plane, *half)] = halve(pixels)
-            written |= target.put(index, block if target.is_stack else block[0])
     return written
 
 
-def halving(kind: ArrayKind) -> Halve:
-    """How blocks of scores or of labels are merged."""
+def _planes(
+    kind: ArrayKind, source: ShardedArray, shard: tuple[int, int], box: Box
+) -> NDArray[Any]:
+    """Values (c, y, x) of a source shard; the fill value where it has no object."""
+    if not source.has(shard):
+        return np.full((kind.planes or 1, *box.shape), kind.fill, source.dtype)
+    stored = source.get(shard)
+    return stored if source.is_stack else stored[None]
+
+
+def halved_planes(spec: MapSpec, planes: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Halve a part of all that a map stores: one stack (c, y, x) per kind of array."""
+    coded, known = coded_kind(spec), None
+    if coded is not None:
+        mask = planes[-1][0] < codes_of(coded.dtype).failed
+        known = None if mask.all() else mask
+    return [
+        np.stack([_halver(kind, known)(plane) for plane in stack])
+        for kind, stack in zip(array_kinds(spec), planes, strict=True)
+    ]
+
+
+def _halver(kind: ArrayKind, known: NDArray[np.bool_] | None) -> Halve:
+    """How one plane is halved, if only ``known`` px (y, x) were computed, or all (None)."""
     if kind.planes is None:
-        return halve_labels
-    return halve_uint8 if kind.dtype == "uint8" else halve_float
+        return halve_labels if known is None else partial(halve_known_labels, known=known)
+    if kind.dtype != "uint8":
+        return halve_float
+    return halve_uint8 if known is None else partial(halve_known_uint8, known=known)
 
 
 def _halved(box: Box) -> Box:
@@ -113,6 +155,23 @@ def halve_uint8(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     total = (words + (words >> np.uint32(16))).astype(np.uint16)
     odd = (total >> np.uint16(2)) & np.uint16(1)
     mean: NDArray[np.uint8] = ((total + np.uint16(1) + odd) >> np.uint16(2)).astype(np.uint8)
+    return mean
+
+
+def halve_known_uint8(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Mean of the known px of each 2 x 2 block of (y, x), rounded half to even; 0 without any.
+
+    Examples
+    --------
+    >>> known = np.array([[True, False], [True, False]])
+    >>> halve_known_uint8(np.array([[10, 0], [20, 0]], np.uint8), known)
+    array([[15]], dtype=uint8)
+    """
+    corners = zip(_corners(image), _corners(known), strict=True)
+    counted = [(np.where(there, values, 0).astype(np.float64), there) for values, there in corners]
+    count = np.sum([there for _, there in counted], axis=0)
+    total = np.sum([values for values, _ in counted], axis=0)
+    mean: NDArray[np.uint8] = np.rint(total / np.maximum(count, 1)).astype(np.uint8)
     return mean
 
 
@@ -162,6 +221,27 @@ def halve_labels(image: NDArray[Any]) -> NDArray[Any]:
     np.copyto(best, b, where=alone & second)
     np.copyto(best, c, where=alone & (c == d) & ~second)
     return best
+
+
+def halve_known_labels(image: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """Mode of the known px of each 2 x 2 block; without any, failed if one of its px is.
+
+    Examples
+    --------
+    >>> labels = np.array([[255, 1], [2, 2], [255, 254], [255, 255]], np.uint8)
+    >>> halve_known_labels(labels, labels < 254)
+    array([[  2],
+           [254]], dtype=uint8)
+    """
+    values, there = np.stack(_corners(image)), np.stack(_corners(known))
+    votes = np.zeros(values.shape, np.uint8)
+    for other, counts in zip(values, there, strict=True):
+        votes += (values == other) & counts
+    votes[~there] = 0
+    # The first of the largest, and in blocks without a vote the smaller code, which is "failed".
+    mode = np.take_along_axis(values, votes.argmax(axis=0)[None], axis=0)[0]
+    halved: NDArray[Any] = np.where(there.any(axis=0), mode, values.min(axis=0))
+    return halved
 
 
 def _corners(image: NDArray[Any]) -> list[NDArray[Any]]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from gigafcn.errors import RunError, UsageError
 from gigafcn.geometry import Box
-from gigafcn.output.store import ChunkStatus
+from gigafcn.output.chunk_status import ChunkStatus
+from gigafcn.output.opening import px_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,9 @@ def pieces(stored: StoredMap, side: int = PIECE_PX) -> Iterator[Box]:
 
 
 def read_status(stored: StoredMap, box: Box) -> NDArray[np.uint8]:
-    """:class:`~gigafcn.output.store.ChunkStatus` of each pixel (y, x) of a box."""
+    """:class:`~gigafcn.output.chunk_status.ChunkStatus` of each pixel (y, x) of a box."""
+    if stored.spec.leaves_out == "px":
+        return px_status(stored, 0, box)
     rows, columns = (np.arange(*span) // stored.spec.chunk for span in box.spans)
     found: NDArray[np.uint8] = stored.status[np.ix_(rows, columns)]
     return found

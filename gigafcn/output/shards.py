@@ -45,6 +45,7 @@ def create_array(
     level: MapLevel,
     *,
     dtype: str,
+    fill: float,
     attributes: dict[str, Any] | None = None,
 ) -> None:
     """Create a pixel array: (c, y, x) scores or (y, x) labels; its parents stay plain folders."""
@@ -65,7 +66,7 @@ def create_array(
             ),
             Crc32cCodec(),
         ],
-        fill_value=np.nan if is_float else 0,
+        fill_value=fill,
         dimension_names=("c", "y", "x")[-len(shape) :],
         attributes=attributes,
     )
@@ -92,8 +93,9 @@ class ShardedArray:
 
     @property
     def fill(self) -> float:
-        """Value of pixels that were not computed: NaN for floats, 0 for integers."""
-        return np.nan if self._array.dtype.kind == "f" else 0
+        """Value of pixels that are not stored."""
+        value: float = self._array.fill_value
+        return value
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -18,7 +18,6 @@ It leaves out values, files, and where a map came from: provenance is given at t
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -27,27 +26,21 @@ import numpy as np
 
 from gigafcn.errors import UsageError
 from gigafcn.geometry import Box
+from gigafcn.output.label_codes import codes_of, label_dtype
 from gigafcn.output.place import Place, check_grid
+from gigafcn.output.spec_checks import COARSEST_PX, check_classes, check_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-COARSEST_PX = 512
-"""The pyramid ends at the first level whose longer side is at most this."""
-
 STATUS_CHUNK = 1024
 """Side of a chunk of the status array, in cells."""
-
-DTYPES = ("uint8", "float16", "float32")
-"""Value types that a map may have."""
 
 # Most bytes that a codec may add: blosc's header per inner chunk, a crc32c per inner chunk, the
 # shard's index (offset and size per inner chunk, one crc32c), and one metadata document.
 _CHUNK_EXTRA_BYTES = 16 + 4 + 16
 _SHARD_EXTRA_BYTES = 4
 _DOCUMENT_BYTES = 4096
-
-_HEX_COLOUR = re.compile(r"[0-9A-Fa-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +134,36 @@ class MapSpec:
     place: Place | None = None
     """The model's input on the slide; None in maps of versions that did not say."""
 
+    leaves_out: str = "nothing"
+    """What the plan leaves out: "nothing", whole "chunks", or single "px" of computed chunks."""
+
+    coded: bool = True
+    """Whether labels say which px have no class; False in maps of gigafcn 0.1."""
+
     def __post_init__(self) -> None:
-        _check_layout(self)
-        _check_classes(self)
+        check_layout(self)
+        check_classes(self)
         check_grid(self.mpp, self.stride, self.offset)
 
     @property
     def label_dtype(self) -> str:
-        """Type of the labels: uint8, or uint16 beyond 256 classes."""
-        return "uint8" if len(self.classes) <= 256 else "uint16"
+        """Type of the labels: uint8, or uint16 beyond 253 classes."""
+        return label_dtype(len(self.classes))
+
+    @property
+    def marks_computed(self) -> bool:
+        """Whether an array of its own says which px were computed.
+
+        Labels say it where they are stored, and floats by NaN.  Where nothing is left out on
+        purpose, the status of chunks does: their px share none of a coarser level.
+        """
+        unseen = bool(self.stored) and self.dtype == "uint8" and not self.labels
+        return unseen and self.coded and (self.leaves_out != "nothing" or self._beyond_chunks)
+
+    @property
+    def _beyond_chunks(self) -> bool:
+        """Whether a px of the coarsest level may cover several chunks."""
+        return max(self.shape) > self.chunk * COARSEST_PX
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -168,6 +182,8 @@ class MapSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values; fractions become strings such as ``"1/4"``."""
+        place = {} if self.place is None else {"place": self.place.to_json()}
+        newer = {"leaves_out": self.leaves_out, "coded": True} if self.coded else {}
         return {
             "shape": list(self.shape),
             "classes": list(self.classes),
@@ -181,7 +197,8 @@ class MapSpec:
             "labels": self.labels,
             "name": self.name,
             "scores": None if self.scores is None else list(self.scores),
-            "place": None if self.place is None else self.place.to_json(),
+            **place,
+            **newer,
         }
 
     @classmethod
@@ -194,7 +211,8 @@ class MapSpec:
             When a field is missing, unknown or has a value that no spec can have.
         """
         expected = {f.name for f in fields(cls)}
-        data = {"scores": None, "place": None, **data}
+        older = {"scores": None, "place": None, "leaves_out": "nothing", "coded": False}
+        data = {**older, **data}
         if set(data) != expected:
             odd = ", ".join(sorted(set(data) ^ expected))
             raise UsageError(f"a map specification lacks or has unknown fields: {odd}")
@@ -275,7 +293,7 @@ def status_slices(spec: MapSpec, box: Box) -> tuple[slice, slice]:
 
 @dataclass(frozen=True, slots=True)
 class ArrayKind:
-    """Scores or labels: one array per level."""
+    """Scores, labels or which px were computed: one array per level."""
 
     path: Callable[[int], str]
     """Path inside the store, by level."""
@@ -285,12 +303,26 @@ class ArrayKind:
 
     dtype: str
 
+    fill: float
+    """What px read that are not stored: NaN, no probability, left out."""
+
 
 def array_kinds(spec: MapSpec) -> tuple[ArrayKind, ...]:
-    """What a map stores: scores, labels or both, in this order."""
-    scores = ArrayKind(scores_path, len(spec.stored), spec.dtype)
-    labels = ArrayKind(labels_path, None, spec.label_dtype)
-    return (scores,) * bool(spec.stored) + (labels,) * spec.labels
+    """What a map stores: scores, then labels or else which px were computed."""
+    blank = 0.0 if spec.dtype == "uint8" else math.nan
+    scores = ArrayKind(scores_path, len(spec.stored), spec.dtype, blank)
+    left_out = codes_of(spec.label_dtype).left_out if spec.coded else 0
+    labels = ArrayKind(labels_path, None, spec.label_dtype, left_out)
+    computed = ArrayKind(computed_path, None, "uint8", codes_of("uint8").left_out)
+    return (
+        (scores,) * bool(spec.stored) + (labels,) * spec.labels + (computed,) * spec.marks_computed
+    )
+
+
+def coded_kind(spec: MapSpec) -> ArrayKind | None:
+    """The array that says px by px what has no class or was not computed; None if none does."""
+    last = array_kinds(spec)[-1]
+    return last if last.planes is None and spec.coded else None
 
 
 def array_paths(spec: MapSpec) -> tuple[str, ...]:
@@ -307,6 +339,11 @@ def scores_path(level: int) -> str:
 def labels_path(level: int) -> str:
     """Path of the labels of ``level`` inside the store."""
     return f"labels/classes/{level}"
+
+
+def computed_path(level: int) -> str:
+    """Path of what says which px of ``level`` were computed, inside the store."""
+    return f"computed/{level}"
 
 
 def count_objects(spec: MapSpec) -> int:
@@ -342,52 +379,3 @@ def _ceil_div(a: int, b: int) -> int:
 
 def _shard_within(shape: tuple[int, int], spec: MapSpec) -> int:
     return min(spec.shard, _ceil_div(max(shape), spec.chunk) * spec.chunk)
-
-
-def _check_layout(spec: MapSpec) -> None:
-    if len(spec.shape) != 2 or not all(_is_count(n) for n in spec.shape):
-        raise UsageError(f"a map must have at least 1 x 1 px, got shape (y, x) {spec.shape}")
-    if spec.dtype not in DTYPES:
-        raise UsageError(f"map dtype must be one of {', '.join(DTYPES)}, got {spec.dtype!r}")
-    if not _is_count(spec.chunk) or not _is_count(spec.shard) or spec.shard % spec.chunk:
-        raise UsageError(
-            f"shard must be a positive multiple of chunk, got shard {spec.shard} px, "
-            f"chunk {spec.chunk} px"
-        )
-    # A 2 x 2 block of source pixels must not lie in two source shards.
-    if spec.shard % 2 and max(spec.shape) > max(spec.shard, COARSEST_PX):
-        raise UsageError(
-            f"shard must be even for a map of {spec.shape[0]} x {spec.shape[1]} px, "
-            f"got {spec.shard} px; choose an even chunk"
-        )
-
-
-def _check_classes(spec: MapSpec) -> None:
-    if not spec.classes or len(set(spec.classes)) != len(spec.classes):
-        raise UsageError(f"class names must be present and differ, got {list(spec.classes)}")
-    if not all(isinstance(name, str) and name for name in spec.classes):
-        raise UsageError(f"class names must be non-empty text, got {list(spec.classes)}")
-    if len(spec.colours) != len(spec.classes):
-        raise UsageError(
-            f"one colour per class is needed, got {len(spec.colours)} colours "
-            f"for {len(spec.classes)} classes"
-        )
-    for colour in spec.colours:
-        if not isinstance(colour, str) or not _HEX_COLOUR.fullmatch(colour):
-            raise UsageError(f"a colour must be written RRGGBB, got {colour!r}")
-    if spec.labels and len(spec.classes) < 2:
-        raise UsageError(f"labels need at least 2 classes, got {len(spec.classes)}")
-    known = range(len(spec.classes))
-    if any(number not in known for number in spec.stored) or list(spec.stored) != sorted(
-        set(spec.stored)
-    ):
-        raise UsageError(
-            f"stored scores must be ascending class numbers below {len(spec.classes)}, "
-            f"got {spec.scores}"
-        )
-    if not spec.stored and not spec.labels:
-        raise UsageError("a map must store scores, labels or both")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

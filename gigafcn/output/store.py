@@ -17,21 +17,23 @@ It leaves out the pyramid, metadata, and any check of the values: they arrive qu
 from __future__ import annotations
 
 import errno
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
 from gigafcn.errors import RunError, UsageError
+from gigafcn.output.chunk_status import ChunkStatus as ChunkStatus
+from gigafcn.output.chunk_status import status_codes
 from gigafcn.output.disk import storing
+from gigafcn.output.label_codes import codes_of
 from gigafcn.output.ownership import KEY, attributes_of, make_room
 from gigafcn.output.shards import ShardedArray, create_array
 from gigafcn.output.spec import (
     STATUS_CHUNK,
     MapSpec,
     array_kinds,
-    labels_path,
+    coded_kind,
     map_levels,
     scores_path,
     status_slices,
@@ -53,22 +55,6 @@ STATUS_PATH = "status"
 _BAD_PLACE = frozenset(
     {errno.EACCES, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 )
-
-
-class ChunkStatus(IntEnum):
-    """What is known about one level-0 chunk."""
-
-    ABSENT = 0
-    """Not written."""
-
-    COMPUTED = 1
-    """Holds the model's values."""
-
-    BACKGROUND = 2
-    """Left out on purpose: no tissue there. Reads as the fill value."""
-
-    FAILED = 3
-    """Could not be computed. Reads as the fill value."""
 
 
 def create_map(path: str | Path, spec: MapSpec, *, overwrite: bool = False) -> None:
@@ -106,7 +92,7 @@ def create_map(path: str | Path, spec: MapSpec, *, overwrite: bool = False) -> N
         for k, level in enumerate(map_levels(spec)):
             for kind in array_kinds(spec):
                 shape = level.shape if kind.planes is None else (kind.planes, *level.shape)
-                create_array(root / kind.path(k), shape, level, dtype=kind.dtype)
+                create_array(root / kind.path(k), shape, level, dtype=kind.dtype, fill=kind.fill)
 
 
 def _create_status(root: Path, spec: MapSpec) -> None:
@@ -119,11 +105,6 @@ def _create_status(root: Path, spec: MapSpec) -> None:
         dimension_names=("y", "x"),
         attributes={KEY: {"map": spec.to_json(), "codes": status_codes()}},
     )
-
-
-def status_codes() -> dict[str, int]:
-    """Names of the status codes as stored."""
-    return {status.name.lower(): int(status) for status in ChunkStatus}
 
 
 def empty_status(spec: MapSpec) -> NDArray[np.uint8]:
@@ -159,8 +140,10 @@ class MapStore:
         self._scores = (
             ShardedArray(self._root, scores_path(0), self._level) if spec.stored else None
         )
+        kind = array_kinds(spec)[-1]
+        self._coded = coded_kind(spec)
         self._labels = (
-            ShardedArray(self._root, labels_path(0), self._level) if spec.labels else None
+            ShardedArray(self._root, kind.path(0), self._level) if kind.planes is None else None
         )
 
     def tile_pyramid(self, tile: Box) -> TilePyramid:
@@ -184,12 +167,12 @@ class MapStore:
             Values (c, y, x) of the stored classes in the map's dtype; None when the map stores
             none, or nothing in the box was computed. What is not computed becomes the fill value.
         labels
-            Argmax (y, x); None when the map stores none, or nothing in the box was computed. The
-            same holds for it.
+            Argmax (y, x), or which px were computed; None when the map stores neither, or nothing
+            in the box was computed. The same holds for it, but chunks that failed hold their code.
         status
             One code for all chunks of the box, or one per chunk (y, x): computed, background or
             failed. Chunks that are not computed are stored as the fill value, and a shard
-            without a computed chunk has no object.
+            without a chunk to store has no object.
 
         Returns
         -------
@@ -207,17 +190,48 @@ class MapStore:
         for index in self._level.shards_in(box):
             shard = self._level.shard_box(index)
             done = cells[self._cells_within(shard, box)] == ChunkStatus.COMPUTED
+            failed = cells[self._cells_within(shard, box)] == ChunkStatus.FAILED
+            place = shard.relative_to(box)
             with storing(self._root, self._spec, f"shard {index[0]}/{index[1]}"):
-                for array, values in ((self._scores, scores), (self._labels, labels)):
-                    if array is None:
-                        continue
-                    if values is None or not done.any():
-                        array.drop(index)
-                        continue
-                    block = values[(..., *shard.relative_to(box))]
-                    _blank(block, done, array.fill, self._spec.chunk)
-                    self.written |= array.put(index, block, _hull(done, self._spec.chunk))
+                if self._scores is not None:
+                    block = None if scores is None else scores[(..., *place)]
+                    self._put(self._scores, index, block, done)
+                if self._labels is not None:
+                    block = None if labels is None else labels[place]
+                    if self._coded is not None and failed.any():
+                        block = self._marked(index, block, done, failed)
+                        done = done | failed
+                    self._put(self._labels, index, block, done)
         return cells
+
+    def _put(
+        self,
+        array: ShardedArray,
+        index: tuple[int, int],
+        block: NDArray[Any] | None,
+        done: NDArray[np.bool_],
+    ) -> None:
+        """Store the chunks (y, x) of a shard that are done; none if nothing is."""
+        if block is None or not done.any():
+            array.drop(index)
+            return
+        _blank(block, done, array.fill, self._spec.chunk)
+        self.written |= array.put(index, block, _hull(done, self._spec.chunk))
+
+    def _marked(
+        self,
+        index: tuple[int, int],
+        block: NDArray[Any] | None,
+        done: NDArray[np.bool_],
+        failed: NDArray[np.bool_],
+    ) -> NDArray[Any]:
+        """Labels of a shard with the code of what failed in its chunks (y, x)."""
+        assert self._labels is not None
+        if block is None:
+            shape = self._level.shard_box(index).shape
+            block = np.full(shape, self._labels.fill, self._labels.dtype)
+        _blank(block, ~failed, codes_of(self._labels.dtype).failed, self._spec.chunk)
+        return block
 
     def _cells_within(self, inner: Box, outer: Box) -> tuple[slice, slice]:
         (y, x), (y0, x0) = status_slices(self._spec, inner), status_slices(self._spec, outer)
@@ -243,7 +257,7 @@ class MapStore:
         given = (scores is not None, labels is not None)
         if not any(given) and (cells == ChunkStatus.COMPUTED).any():
             raise ValueError(f"{box} has computed chunks but no values")
-        if any(given) and given != (bool(spec.stored), spec.labels):
+        if any(given) and given != (bool(spec.stored), self._labels is not None):
             raise ValueError(
                 f"scores and labels of {box} must be given exactly when the map stores them"
             )

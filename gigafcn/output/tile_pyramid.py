@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gigafcn.geometry import Box
+from gigafcn.output.chunk_status import stored_statuses
 from gigafcn.output.disk import storing
-from gigafcn.output.pyramid import Halve, halving
+from gigafcn.output.pyramid import halved_planes
 from gigafcn.output.shards import ShardedArray
 from gigafcn.output.spec import (
     MapSpec,
@@ -112,8 +113,8 @@ class TilePyramid:
         for level in range(1, len(self._levels)):
             self._owned.append(self._owned_part(level, tile))
         self._rows: dict[int, _Row] = {}
-        self._present: set[tuple[int, int, int]] = set()
-        """Level and index (y, x) of shards that hold something."""
+        self._present: set[tuple[int, int, int, int]] = set()
+        """Kind of array, level and index (y, x) of shards that hold something."""
 
         self.written: dict[str, str] = {}
         """CRC32C of the objects written so far, by key."""
@@ -135,28 +136,30 @@ class TilePyramid:
         box: Box,
         scores: NDArray[Any] | None,
         labels: NDArray[Any] | None,
-        computed: NDArray[np.bool_] | None = None,
+        status: NDArray[np.uint8] | None = None,
     ) -> None:
         """Take one row of shards of the tile, (c, y, x) scores and (y, x) labels.
 
-        What the map does not store is None.  Rows without a computed chunk may be left out.
+        What the map does not store is None.  Rows without a stored chunk may be left out.
 
         Parameters
         ----------
-        computed
-            Whether each chunk (y, x) is; None when all are.
+        status
+            Of each chunk (y, x); None when all are computed.
 
         Raises
         ------
         RunError
             When the disk refuses.
         """
-        for index in self._levels[0].shards_in(box):
-            cells = self._levels[0].shard_box(index).relative_to(box)
-            chunk = self._spec.chunk
-            rows, columns = (slice(s.start // chunk, -(-s.stop // chunk)) for s in cells)
-            if computed is None or computed[rows, columns].any():
-                self._present.add((0, *index))
+        for kind, stored in enumerate(stored_statuses(self._spec)):
+            held = None if status is None else np.isin(status, stored)
+            for index in self._levels[0].shards_in(box):
+                cells = self._levels[0].shard_box(index).relative_to(box)
+                chunk = self._spec.chunk
+                rows, columns = (slice(s.start // chunk, -(-s.stop // chunk)) for s in cells)
+                if held is None or held[rows, columns].any():
+                    self._present.add((kind, 0, *index))
         lifted = None if labels is None else labels[None]
         self._add(0, box, [planes for planes in (scores, lifted) if planes is not None])
 
@@ -191,7 +194,7 @@ class TilePyramid:
             self._close(target)  # its last rows were left out
         row = self._rows.get(target) or self._opened(target, half, planes)
         for index in self._levels[level].shards_in(box):
-            if (level, *index) in self._present:
+            if any((kind, level, *index) in self._present for kind in range(len(planes))):
                 self._halve(self._levels[level].shard_box(index).intersect(box), box, planes, row)
         if half.y1 == row.box.y1:
             self._close(target)
@@ -202,19 +205,17 @@ class TilePyramid:
         half = half.intersect(row.box)
         source = Box(*(2 * edge for edge in half)).intersect(box).relative_to(box)
         place = half.relative_to(row.box)
-        for halve, targets, sources in zip(self._halvings(), row.planes, planes, strict=True):
-            for to, plane in zip(targets, sources, strict=True):
-                to[place] = halve(plane[source])
-
-    def _halvings(self) -> list[Halve]:
-        return [halving(kind) for kind in array_kinds(self._spec)]
+        parts = [stack[(slice(None), *source)] for stack in planes]
+        for target, pixels in zip(row.planes, halved_planes(self._spec, parts), strict=True):
+            target[(slice(None), *place)] = pixels
 
     def _opened(self, level: int, half: Box, planes: list[NDArray[Any]]) -> _Row:
         side = self._levels[level].shard
         first = half.y0 // side * side
         owned = self._owned[level]
         box = Box(first, owned.x0, min(first + side, owned.y1), owned.x1)
-        row = _Row(box, [_fill((len(p), *box.shape), p.dtype) for p in planes])
+        kinds = zip(array_kinds(self._spec), planes, strict=True)
+        row = _Row(box, [np.full((len(p), *box.shape), k.fill, p.dtype) for k, p in kinds])
         self._rows[level] = row
         return row
 
@@ -224,18 +225,12 @@ class TilePyramid:
         arrays = [ShardedArray(self._root, kind.path(level), target) for kind in kinds]
         for index in target.shards_in(row.box):
             sources = source_shards(self._spec, level, index)
-            if not any((level - 1, *source) in self._present for source in sources):
-                for array in arrays:
-                    array.drop(index)
-                continue
-            self._present.add((level, *index))
             rows, columns = target.shard_box(index).relative_to(row.box)
             with storing(self._root, self._spec, f"shard {index[0]}/{index[1]} of level {level}"):
-                for array, planes in zip(arrays, row.planes, strict=True):
+                for kind, (array, planes) in enumerate(zip(arrays, row.planes, strict=True)):
+                    if not any((kind, level - 1, *source) in self._present for source in sources):
+                        array.drop(index)
+                        continue
+                    self._present.add((kind, level, *index))
                     block = planes[:, rows, columns]
                     self.written |= array.put(index, block if array.is_stack else block[0])
-
-
-def _fill(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """What is read where nothing was computed."""
-    return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)

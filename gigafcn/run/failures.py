@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gigafcn.engine.scores import in_store
 from gigafcn.errors import GigafcnError, RunError, WorkersDied
+from gigafcn.output.chunk_status import ChunkStatus
 from gigafcn.output.disk import storing
-from gigafcn.output.store import ChunkStatus, MapStore
+from gigafcn.output.label_codes import codes_of
+from gigafcn.output.spec import array_kinds, coded_kind, status_slices
+from gigafcn.output.store import MapStore
 from gigafcn.output.tile_pyramid import drop_shards_within
 from gigafcn.schedule.run_folder import tile_piece
 
@@ -64,14 +69,39 @@ def refuse_given_up(outcome: Outcome, count: int) -> None:
 
 
 def clear(folder: RunFolder, plan: RunPlan, tiles: tuple[Box, ...]) -> None:
-    """Remove what attempts at tiles that were given up, or an earlier run, left in the map."""
+    """Mark tiles that were given up as failed; nothing is left of attempts or of an earlier run."""
     store = MapStore(folder.map_path, plan.spec)
     for tile in tiles:
         place = in_store(tile, plan)
-        store.write(place, None, None, ChunkStatus.FAILED)
         with storing(folder.map_path, plan.spec, f"tile {tuple(tile)}"):
             drop_shards_within(folder.map_path, plan.spec, place)
             folder.remove(tile_piece(tile))
+        _mark_failed(store, plan, place)
+
+
+def _mark_failed(store: MapStore, plan: RunPlan, tile: Box) -> None:
+    """Store the code of what failed in all chunks of a tile that are not left out."""
+    spec, pyramid = plan.spec, store.tile_pyramid(tile)
+    coded = coded_kind(spec)
+    for top in range(tile.y0, tile.y1, spec.shard):
+        row = tile._replace(y0=top, y1=min(top + spec.shard, tile.y1))
+        status = np.full(spec.status_shape, ChunkStatus.FAILED, np.uint8)[status_slices(spec, row)]
+        if plan.tissue is not None:
+            status[~plan.tissue.cells()[status_slices(spec, row)]] = ChunkStatus.BACKGROUND
+        store.write(row, None, None, status)
+        if coded is None:
+            continue
+        scores = (
+            np.full((len(spec.stored), *row.shape), array_kinds(spec)[0].fill, spec.dtype)
+            if spec.stored
+            else None
+        )
+        codes = codes_of(coded.dtype)
+        labels = np.full(row.shape, codes.left_out, coded.dtype)
+        for y, x in np.argwhere(status == ChunkStatus.FAILED) * spec.chunk:
+            labels[y : y + spec.chunk, x : x + spec.chunk] = codes.failed
+        pyramid.add(row, scores, labels, status)
+    pyramid.finish()
 
 
 def _of_all(outcome: Outcome, count: int, also: str = "") -> RunError:

@@ -123,7 +123,8 @@ def with_tissue(
             raise UsageError(f"tissue {asked} marks nothing in the mapped part of {slide.name}")
         log.warning("%s shows nothing that looks like tissue, so all of it is background",
                     slide.name)  # fmt: skip
-    return replace(plan, tissue=Tissue.of(found, _margin(plan, demand)))
+    spec = replace(plan.spec, leaves_out="chunks")
+    return replace(plan, spec=spec, tissue=Tissue.of(found, _margin(plan, demand)))
 
 
 def _margin(plan: RunPlan, demand: Demand | WindowDemand) -> tuple[float, float]:

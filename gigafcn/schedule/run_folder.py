@@ -122,6 +122,12 @@ class RunFolder:
         }
         replace_file(self._run, _encoded(document))
 
+    def replace_plan(self, plan: Mapping[str, Any]) -> None:
+        """Note another plan of the run that was begun; its receipts stand."""
+        begun = self.begun()
+        assert begun is not None
+        replace_file(self._run, _encoded({**begun, "plan": plan}))
+
     def forget(self) -> None:
         """Remove everything but the lock."""
         self._run.unlink(missing_ok=True)

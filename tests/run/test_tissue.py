@@ -83,7 +83,7 @@ def test_computed_chunks_equal_those_of_the_full_map_bit_for_bit(
     expected = np.where(cells, ChunkStatus.COMPUTED, ChunkStatus.BACKGROUND)
     np.testing.assert_array_equal(stored.status, expected)
     pixels = cells.repeat(256, 0).repeat(256, 1)[: SHAPE[0], : SHAPE[1]]
-    np.testing.assert_array_equal(labels_of(path), np.where(pixels, labels_of(full), 0))
+    np.testing.assert_array_equal(labels_of(path), np.where(pixels, labels_of(full), 255))
     if options.get("save") != "labels":
         np.testing.assert_array_equal(scores_of(path), np.where(pixels, scores_of(full), np.nan))
         for mine, whole in zip(stored.scores[1:], open_map(full).scores[1:], strict=True):
