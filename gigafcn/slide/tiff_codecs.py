@@ -46,6 +46,8 @@ def jpeg_decoder(page: TiffPage | TiffFrame, keyframe: TiffPage) -> Callable[[by
     tables, header = page.jpegtables, keyframe.jpegheader
     samples = int(keyframe.samplesperpixel) if keyframe.planarconfig == 1 else 1
     turned = keyframe.photometric == YCBCR and samples == 3
+    # Of streams that begin with the whole slide's header (NDPI), which is too large for one.
+    shape = None if header is None else (int(keyframe.tilelength), int(keyframe.tilewidth))
 
     def run(data: bytes) -> Pixels:
         ycbcr = turned or (samples == 3 and data[6:10] == b"JFIF")
@@ -56,6 +58,7 @@ def jpeg_decoder(page: TiffPage | TiffFrame, keyframe: TiffPage) -> Callable[[by
             header=header,
             colorspace=_YCBCR if ycbcr else own,
             outcolorspace=_RGB if ycbcr else own,
+            shape=shape,
         )
         return array if array.ndim == 3 else array[..., np.newaxis]
 

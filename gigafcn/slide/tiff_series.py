@@ -338,6 +338,8 @@ def _fitted(pixels: Pixels, index: int, page: TiffPage) -> Pixels:
         If they are of another size.
     """
     height, width = _segment_shape(page)
+    if pixels.shape[:2] != (height, width) and pixels.size == height * width * _samples(page):
+        return pixels.reshape(height, width, -1)  # lossless JPEG may pair columns
     down, across = divmod(index, -(-int(page.imagewidth) // width))
     least = (
         min(height, int(page.imagelength) - down * height),
