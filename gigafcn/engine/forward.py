@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from gigafcn.engine.axes import arranged
 from gigafcn.engine.tuned import tune
 from gigafcn.errors import GigafcnError, ModelError, RunError
 from gigafcn.graph.outputs import ONLY, mapped_name
@@ -32,6 +33,9 @@ class Forward:
 
     module: nn.Module
     output: str | int | None
+    axes: str | None = None
+    """What the dimensions of that output are, see :mod:`gigafcn.engine.axes`; None if not known:
+    then (b, classes, y, x), (b, classes) or (b,)."""
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Output (b, c, y, x) for a batch (b, c, y, x); y and x are 1 for a classifier's.
@@ -43,6 +47,21 @@ class Forward:
         ModelError
             If what it returns is no map and no scores, or does not say which output counts.
         """
+        output = self.returned(batch)
+        if self.axes is None:
+            return _in_four_dimensions(output)
+        return arranged(output, self.axes, len(batch))
+
+    def returned(self, batch: Tensor) -> Tensor:
+        """That output as the module returns it.
+
+        Raises
+        ------
+        RunError
+            If the module fails, with its reason.
+        ModelError
+            If what it returns is no tensor, or does not say which output counts.
+        """
         try:
             returned = self.module(batch)
         except GigafcnError:
@@ -53,7 +72,7 @@ class Forward:
             raise RunError(
                 f"the model fails on an input of {shape}: {type(error).__name__}: {reason}"
             ) from error
-        return _in_four_dimensions(chosen_output(returned, self.output))
+        return chosen_output(returned, self.output)
 
 
 def placed_module(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -71,7 +90,11 @@ def placed_module(module: nn.Module, device: torch.device, dtype: torch.dtype) -
 
 
 def tuned_forward(
-    module: nn.Module, output: str | int | None, shape: tuple[int, int, int], **place: Any
+    module: nn.Module,
+    output: str | int | None,
+    shape: tuple[int, int, int],
+    axes: str | None = None,
+    **place: Any,
 ) -> Forward:
     """A copy of a module as it runs on windows of ``shape`` (c, y, x).
 
@@ -79,13 +102,15 @@ def tuned_forward(
     ----------
     output
         See :func:`chosen_output`.
+    axes
+        See :class:`Forward`.
     place
         ``device`` and ``dtype`` to run it with.
     """
     placed = placed_module(module, place["device"], place["dtype"])
-    forward = Forward(placed, output)
+    forward = Forward(placed, output, axes)
     if placed is not module:
-        tune(placed, forward, noise(1, shape, **place))
+        tune(placed, forward.returned, noise(1, shape, **place))
     return forward
 
 

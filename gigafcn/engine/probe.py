@@ -15,6 +15,7 @@ import psutil
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gigafcn.engine.axes import SCORES, arranged, axes_of
 from gigafcn.engine.forward import noise
 from gigafcn.engine.precision import as_asked
 from gigafcn.errors import ModelError, RunError
@@ -26,6 +27,8 @@ Pair = tuple[int, int]
 
 SAMPLED_EVERY_S = 0.002
 
+LARGER_PX = 64
+"""Px by which a window is larger to see which dimensions grow with it; most strides divide it."""
 
 COPIES = ("aten.clone.", "aten._to_copy.", "aten.to.", "aten.contiguous.", "aten.reshape.")
 """Ops that change no value."""
@@ -47,6 +50,9 @@ class Probe:
 
     memory: int
     """Bytes that the call took beyond what was held before."""
+
+    axes: str
+    """What the dimensions of its output are, see :mod:`gigafcn.engine.axes`."""
 
 
 def probed(
@@ -78,17 +84,51 @@ def probed(
                 f"{error}; give the window that the model takes with --window, and fewer with "
                 f"--batch"
             ) from error
-        if output.shape[0] == batch:
-            classes, *cell = output.shape[1:]
-            return Probe(classes, (cell[0], cell[1]), last_op, batch, memory)
-    raise ModelError(
-        f"the model returns {output.shape[0]} results for {batch} windows; it must return one each"
-    )
+        if batch == 1 or tuple(output.shape[:1]) == (batch,):
+            axes = _axes(forward, output, shape, batch, **place)
+            _, classes, *cell = arranged(output, axes, batch).shape
+            return Probe(classes, (cell[0], cell[1]), last_op, batch, memory, axes)
+    found = f"a tensor of shape {tuple(output.shape)}"
+    raise ModelError(f"the model returns {found} for {batch} windows; it must return one each")
+
+
+def _axes(
+    forward: Forward, output: Tensor, shape: tuple[int, int, int], batch: int, **place: Any
+) -> str:
+    """What the dimensions of an output are, by calls on larger windows where that is open."""
+    given = tuple(output.shape)
+    if batch > 1 and len(given) <= len(SCORES):
+        return SCORES[: len(given)]
+    larger = [_larger(forward, given, shape, batch, axis, **place) for axis in (0, 1)]
+    return axes_of(given, batch, (shape[1], shape[2]), larger[0], larger[1])
+
+
+def _larger(
+    forward: Forward,
+    given: tuple[int, ...],
+    shape: tuple[int, int, int],
+    batch: int,
+    axis: int,
+    **place: Any,
+) -> tuple[int, ...] | None:
+    """Shape of the output for windows larger along an axis; None if the module takes none."""
+    found = None
+    for more in (LARGER_PX, shape[1 + axis]):
+        size = [n + more * (d == 1 + axis) for d, n in enumerate(shape)]
+        try:
+            with as_asked():
+                output = forward.returned(noise(batch, (size[0], size[1], size[2]), **place))
+        except RunError:
+            continue
+        found = tuple(output.shape)
+        if found != given:
+            break
+    return found
 
 
 def _called(forward: Forward, batch: Tensor) -> tuple[Tensor, str, int]:
     with as_asked(), _Ops() as ops, _Peak() as peak:
-        output = forward(batch)
+        output = forward.returned(batch)
     return output, ops.made(output), peak.bytes
 
 

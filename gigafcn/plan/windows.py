@@ -76,6 +76,9 @@ class Windows:
     batch: int
     """Windows per call of the module; the last of a row may have fewer."""
 
+    axes: str = "bcyx"
+    """What the dimensions of the module's output are, see :mod:`gigafcn.engine.axes`."""
+
     def start(self, axis: int, index: int) -> int:
         """First px of a window."""
         return min(self.first[axis] + index * self.interval[axis], self.last[axis])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gigafcn.engine.axes import SCORES, USUAL, named
 from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.probe import Probe, probed
@@ -81,14 +82,16 @@ def windowed(
     image = grid.shape
     if options.mode == "patch":
         _patches(image, size, model, options, 1)  # what does not fit needs no model to say so
-    place = {
+    place: dict[str, Any] = {
         "device": torch.device(choices.device_here(device)),
         "dtype": PRECISIONS[options.precision],
     }
     shape = (channels, *size)
     forward = tuned_forward(model.module, choices.output(model, options), shape, **place)
     probe = probed(forward, shape, _batches(options, size, device), **place)
-    windows = _windows(image, size, model, options, probe)
+    windows = replace(_windows(image, size, model, options, probe), axes=probe.axes)
+    forward = replace(forward, axes=probe.axes)
+    _say_axes(model, probe.axes)
     geometry = windows_geometry(image, windows, border=options.border or "valid")
     end = choices.Ending(probe.last_op, probe.classes)
     activation, exclusive = choices.activation(model, end, options)
@@ -113,6 +116,12 @@ def windowed(
         demand, tile=options.tile, budget=choices.memory(options) // workers, workers=workers
     )
     return Windowed(windows, geometry, demand, layout, activation, forward)
+
+
+def _say_axes(model: LoadedModel, axes: str) -> None:
+    """Name an unusual order of dimensions, which is put right."""
+    if axes not in (USUAL, SCORES):
+        log.info("model %s returns %s; its map is taken from there", model.name, named(axes))
 
 
 def window_size(model: LoadedModel, options: Options) -> Pair:

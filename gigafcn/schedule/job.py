@@ -203,8 +203,9 @@ def placed_forward(module: nn.Module, plan: RunPlan) -> Forward:
     shape = (len(plan.channels), *plan.windows.size)
     device = torch.device(plan.device)
     return tuned_forward(
-        module, plan.output, shape, device=device, dtype=PRECISIONS[plan.precision]
-    )
+        module, plan.output, shape, plan.windows.axes, device=device,
+        dtype=PRECISIONS[plan.precision],
+    )  # fmt: skip
 
 
 def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) -> Job:
