@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+FAR_PX = 4096
+"""Of the largest image whose every px is looked at for the halo; another size shows the same."""
+
 INSPECTED_STRIP = 64
 """Strip height, in output px, for which carried rows are reported."""
 
@@ -135,9 +138,12 @@ class Footprint:
 
     @cached_property
     def _far_graph(self) -> ModelGraph:
-        """The graph at a size whose middle pixels see no border."""
+        """The graph at a size whose middle pixels see no border, and no larger than it must be."""
         assert self.graph is not None
-        return far_from_borders(self.graph)
+        if max(self.graph.size) <= FAR_PX or not self.others:
+            return far_from_borders(self.graph)
+        small = min(self.others, key=lambda graph: max(graph.size))
+        return far_from_borders(replace(small, scales=self.graph.scales))
 
     def at(self, graph: ModelGraph) -> Footprint:
         """The same model traced at another, usually larger, size.
@@ -167,6 +173,7 @@ class Footprint:
         """
         self.require_local()
         padded = tuple(-(-n // p) * p for n, p in zip(image_shape, self.period, strict=True))
+        padded = image_shape if self.pads_itself else padded
         if padded == image_shape and self.graph is not None and self.graph.size == padded:
             return self.graph.need_box(Box(*box)).clip(image_shape)
         graph = trace(self.module, self.channels, (padded[0], padded[1]), self.output).graph

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.certificate.compare import Difference
+from gigafcn.certificate.far_edge import FarEdge
 from gigafcn.certificate.patchwise import Patchwise
 from gigafcn.certificate.poison import NOT_MINIMAL, Poisoning
 from gigafcn.errors import CertificateError
@@ -62,6 +63,9 @@ class Certificate:
 
     patchwise: Patchwise | None = None
     """Map against patches, of a converted classifier of patches in the full form."""
+
+    far_edge: FarEdge | None = None
+    """The padded image against the image itself where the image ends, if both are possible."""
 
     failures: tuple[str, ...] = ()
     """Checks that failed."""
@@ -127,6 +131,8 @@ class Certificate:
             )
         if self.patchwise is not None:
             parts.append(str(self.patchwise))
+        if self.far_edge is not None:
+            parts.append(str(self.far_edge))
         parts.extend(f"not done: {what}" for what in self.not_done)
         return "; ".join(parts)
 
@@ -165,6 +171,7 @@ class Certificate:
         plain["poisonings"] = [_plain(one) for one in self.poisonings]
         plain["differences"] = [_plain(one) for one in self.differences]
         plain["patchwise"] = None if self.patchwise is None else _plain(self.patchwise)
+        plain["far_edge"] = None if self.far_edge is None else _plain(self.far_edge)
         plain["versions"] = dict(self.versions)
         derived = {
             "class": self.exactness,
@@ -182,6 +189,8 @@ class Certificate:
         known["patchwise"] = patchwise and Patchwise(
             **{name: _tupled(value) for name, value in patchwise.items()}
         )
+        edge = data.get("far_edge")
+        known["far_edge"] = edge and FarEdge(**{name: _tupled(v) for name, v in edge.items()})
         known["blockers"] = tuple(Blocker(**one) for one in data["blockers"])
         known["poisonings"] = tuple(_poisoning(one) for one in data["poisonings"])
         known["differences"] = tuple(

@@ -179,6 +179,8 @@ def _figures(footprint: Footprint) -> dict[str, Any]:
         "halo_aligned": footprint.halo_aligned,
         "stride": footprint.stride,
         "period": footprint.period,
+        "no_period": footprint.no_period or None,
+        "pads_itself": footprint.pads_itself,
         "shift_invariant": footprint.shift_invariant,
         "waste": waste_by_tile(footprint.halo_aligned),
     }
@@ -237,12 +239,21 @@ def _facts(footprint: Footprint) -> list[tuple[str, str]]:
         *([] if only is None else [("takes", f"{only[0]} x {only[1]} px only")]),
         ("halo: top, bottom, left, right", _px(footprint.halo)),
         ("halo of tiles of whole periods", _px(footprint.halo_aligned)),
-        ("period: y, x", _px(footprint.period)),
+        ("period: y, x", (footprint.no_period and "none") or _px(footprint.period)),
+        ("images are", _padding(footprint)),
         ("stride: y, x", f"{footprint.stride[0]}, {footprint.stride[1]}"),
         ("same at every position", "yes" if footprint.shift_invariant else "no"),
     ]
     waste = waste_by_tile(footprint.halo_aligned)
     return facts + [(f"waste of {tile} px tiles", f"{waste[tile]:.1%}") for tile in waste]
+
+
+def _padding(footprint: Footprint) -> str:
+    if footprint.no_period:
+        return f"not padded, since there is no period: {footprint.no_period}"
+    if footprint.pads_itself:
+        return "not padded, since the model pads them on both sides by itself"
+    return "padded to whole periods, or as they are with --pad none"
 
 
 def _pair(value: tuple[object, object] | None) -> str:

@@ -166,6 +166,8 @@ def closing_line(result: Result) -> str:
     if summary.get("halo") is not None:
         halo = "/".join(f"{side:g}" for side in summary["halo"])
         mode = f"halo {halo} px, {summary['mode']}"
+    if summary.get("padding"):
+        mode += f", {summary['padding']}"
     profile = f", profile {summary['profile']}" if "profile" in summary else ""
     notes = [summary["resolution"]] if "resolution" in summary else []
     computed, stained = summary.get("computed_share", 1.0), summary.get("looks_like_tissue")

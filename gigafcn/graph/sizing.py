@@ -22,6 +22,7 @@ from gigafcn.graph.strides import node_strides, period
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gigafcn.graph.dry_run import DryRun
     from gigafcn.graph.locality import Comparison
     from gigafcn.graph.programs import Programs
 
@@ -83,13 +84,16 @@ def moves_its_own_grid(programs: Programs, graph: ModelGraph) -> bool:
 
     Its layers then begin at another place of each image, and padding the image first moves them.
     """
-    one, other = (
-        dry_run(programs.module, programs.channels, (graph.size[0] + n, graph.size[1] + n))
-        for n in ODD_PX
-    )
-    if one is None or other is None or not (one.cut_before or other.cut_before):
+    y, x = graph.size
+
+    def seen(more: int) -> DryRun | None:
+        return dry_run(programs.module, programs.channels, (y + more, x + more))
+
+    one = seen(ODD_PX[0])
+    if one is None or not (one.padded_before and one.cut_before):
         return False
-    return one.padded_before != other.padded_before
+    other = seen(ODD_PX[1])
+    return other is not None and one.padded_before != other.padded_before
 
 
 def _retraced(programs: Programs, size: Pair, output: str) -> ModelGraph | None:

@@ -49,6 +49,15 @@ class MapGeometry:
     pad: str = "period"
     """"period", or "none": nothing is added to the image, but for mirrored margins."""
 
+    @property
+    def described(self) -> str:
+        """What was added to the image, in words."""
+        if self.pad == "none":
+            grown = max(self.mirrored) > 0
+            return "image mirrored, not padded" if grown else "image itself, not padded"
+        y, x = self.padded
+        return "image of whole periods" if self.padded == self.image else f"padded to {y} x {x} px"
+
     def cells(self, box: Box) -> Box:
         """Map box that covers an image box (y0, x0, y1, x1)."""
         spans = []

@@ -68,4 +68,13 @@ def _of_mode(request: Request) -> dict[str, Any]:
     windows = request.plan.windows
     if windows is not None:
         return {"windows": windows.to_json()}
-    return {"halo": list(request.exact.halo), "period": list(request.exact.period)}
+    geometry, exact = request.plan.geometry, request.exact
+    return {
+        "halo": list(exact.halo),
+        "period": list(exact.period),
+        "padding": {
+            "definition": geometry.pad,
+            "input": list(geometry.padded),
+            "no_period": exact.no_period or None,
+        },
+    }

@@ -11,6 +11,7 @@ from gigafcn.output.spec import count_objects, store_bytes
 from gigafcn.plan.planning import waste
 from gigafcn.plan.window_layout import window_waste
 from gigafcn.run.duration import exact_seconds, window_seconds
+from gigafcn.run.far_edge import far_edge_of
 from gigafcn.run.observed import doubts
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from gigafcn.certificate.far_edge import FarEdge
     from gigafcn.plan.windows import Windows
     from gigafcn.slide.opening import Source
 
@@ -74,6 +76,12 @@ class PlanReport:
 
     period: tuple[int, int]
     """Input px (y, x)."""
+
+    padding: str
+    """What is added to the image before the model sees it; "" in blend and patch."""
+
+    far_edge: FarEdge | None
+    """What padding changes where the image ends, if both are possible."""
 
     tissue: tuple[float, float] | None
     """Part of the chunks with tissue, and part of the map that is computed; None computes all."""
@@ -167,6 +175,8 @@ class PlanReport:
         return [
             ("halo", f"{top} above, {bottom} below, {left} left, {right} right px"),
             ("period", f"{self.period[0]} x {self.period[1]} px"),
+            ("input", self.padding),
+            *([] if self.far_edge is None else [("far edge", str(self.far_edge))]),
             ("largest window", f"{self.window[0]} x {self.window[1]} px"),
             ("strips and blocks", f"{self.strip} px high, {self.block} px wide"),
         ]
@@ -234,6 +244,8 @@ def _exact_figures(request: Request) -> dict[str, Any]:
     return {
         "halo": request.exact.halo,
         "period": request.exact.period,
+        "padding": run.geometry.described,
+        "far_edge": far_edge_of(request),
         "window": _largest_window(request),
         "waste": repeated,
         "seconds": exact_seconds(request),
@@ -246,6 +258,8 @@ def _window_figures(request: Request, windows: Windows) -> dict[str, Any]:
     return {
         "halo": (0, 0, 0, 0),
         "period": (1, 1),
+        "padding": "",
+        "far_edge": None,
         "window": windows.size,
         "waste": window_waste(windows, run.box, run.tile),
         "seconds": window_seconds(request, windows, try_windows(request, windows)),

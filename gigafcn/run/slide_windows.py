@@ -59,6 +59,29 @@ def slide_windows(
     return windows
 
 
+def window_of_image(
+    slide: Slide,
+    model: LoadedModel,
+    options: Options,
+    channels: tuple[int, ...],
+    corner_of: Callable[[Pair], Pair | None],
+) -> Window | None:
+    """From a corner, chosen by the size of the image that is mapped, to its end; None if none is.
+
+    Raises
+    ------
+    SlideError
+        As :func:`slide_windows`.
+    """
+    grid = image_grid(slide, model, options)
+    corner = corner_of(grid.shape)
+    if corner is None:
+        return None
+    stored = _reader(slide, grid)(Box(*corner, *grid.shape))[:, :, list(channels)]
+    scaling = choices.scaling(slide, model, options, len(channels))
+    return Window(to_input(stored, scaling, torch.device("cpu"), torch.float64), "slide", corner)
+
+
 def _reader(slide: Slide, grid: ImageGrid) -> Read:
     """What reads boxes of the image that is mapped; beyond its edge it is repeated."""
     if min(grid.shape) < 1:

@@ -90,6 +90,7 @@ def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any
         "compute_seconds": seconds,
         "halo": None if windows is not None else request.exact.halo,
         "mode": "exact" if windows is None else windows.described,
+        "padding": None if windows is not None else request.plan.geometry.described,
         "resolution": request.grid.described,
         "computed_share": request.plan.computed_share,
         "bottleneck": name,

@@ -24,6 +24,7 @@ from gigafcn.errors import ModelError, UsageError
 from gigafcn.model.loading import load_model
 from gigafcn.run import choices
 from gigafcn.run.classifiers import as_classifier
+from gigafcn.run.far_edge import far_edge_of, far_edge_on
 from gigafcn.run.options import Options
 from gigafcn.run.slide_windows import slide_windows
 from gigafcn.run.windowed import ways_out
@@ -151,7 +152,10 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
         where = choices.device(device)
         with threads(_idle_threads()):
             found = examine(footprint, loaded.name, form, device=where, windows=chosen)
-            if classifier is not None:
+            if classifier is None:
+                edge = far_edge_on(footprint, slide, loaded, options, picked)
+                found = replace(found, far_edge=edge)
+            else:
                 found = found.with_patchwise(compare_patches(classifier.conversion, chosen))
         return found if footprint.local else replace(found, remedy=ways_out(loaded, trust=trust))
     finally:
@@ -182,13 +186,13 @@ def check_before_run(request: Request) -> Certificate:
     form = short_form(plan.precision, pixels)
     known = read_cached(key)
     if known is not None and shows_all(known, form):
-        return replace(known, model=request.model.name)
+        return replace(known, model=request.model.name, far_edge=far_edge_of(request))
     with threads(min(MOST_THREADS, _idle_threads())):
         found = examine(footprint, request.model.name, form, device=where, fingerprint=fingerprint)
     found.require()
     log.debug("model %s checked in %.1f s: %s", found.model, found.seconds, found.summary)
     write_cached(key, found)
-    return found
+    return replace(found, far_edge=far_edge_of(request))
 
 
 def _idle_threads() -> int:
