@@ -15,12 +15,12 @@ import os
 import re
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from gigafcn.cache import cache_root
-from gigafcn.errors import GigafcnError, RunError, UsageError
+from gigafcn.errors import GigafcnError, QuestionError, RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +147,9 @@ class Disguise:
         """The same error, saying nothing of the slide's name."""
         if not isinstance(error, GigafcnError):
             return RunError(f"unexpected {type(error).__name__}: {self.clean(str(error))}")
+        if isinstance(error, QuestionError):
+            answers = [replace(one, meaning=self.clean(one.meaning)) for one in error.answers]
+            return QuestionError(self.clean(error.question), answers)
         try:
             return type(error)(self.clean(str(error)))
         except TypeError:

@@ -23,7 +23,14 @@ from gigafcn.cli.reporting import (
 )
 from gigafcn.cli.requests import Config, Debug, InferFlags, Json, Quiet, chosen_model, gathered
 from gigafcn.cli.signals import stoppable
-from gigafcn.cli.slides import Listed, disguised, listed_slides, options_for, worn_by_all
+from gigafcn.cli.slides import (
+    Listed,
+    disguised,
+    each_image,
+    listed_slides,
+    options_for,
+    worn_by_all,
+)
 from gigafcn.cli.summing_up import Row, check_place, show_rows, write_rows
 from gigafcn.config import InferOptions
 from gigafcn.errors import GigafcnError, Preempted, RunError, UsageError
@@ -74,9 +81,11 @@ def infer(
     listing = listed_slides(slide)
     slides = disguised(listing.slides, chosen)
     with worn_by_all(slides):
+        slides = each_image(slides, chosen)
         names = [one.name for one in slides]
         targets = map_paths([one.slide for one in slides], chosen.output, names)
-    summary = targets[0].parent / "summary.csv" if listing.many else None
+    many = listing.searched or len(slides) > 1
+    summary = targets[0].parent / "summary.csv" if many else None
     if summary is not None:
         check_place(summary)
     spec = chosen_model(chosen, [one.slide for one in slides])
@@ -86,7 +95,7 @@ def infer(
     # Files that are not there fail at once, so that nobody waits for hours to hear of a typo.
     order = sorted(range(len(slides)), key=lambda number: not slides[number].missing)
     for number in order:
-        batch.take(number, slides[number], targets[number], alone=not listing.many)
+        batch.take(number, slides[number], targets[number], alone=not many)
         if summary is not None:
             write_rows(summary, batch.rows)
     return batch.closed(summary)
@@ -98,7 +107,7 @@ def _known(spec: str, options: InferOptions) -> KnownModel:
     from gigafcn.run.options import Options
 
     model = KnownModel(spec)
-    names = set(Options.__dataclass_fields__)
+    names = set(Options.__dataclass_fields__) - {"image"}
     model.loaded(Options(**{k: v for k, v in options.arguments().items() if k in names}))
     return model
 
@@ -145,7 +154,8 @@ class _Voice:
         if self.json:
             say_json("error", slide=one.shown, message=message, exit_code=code)
         fail(message)
-        show_answers(error)
+        if one.disguise is None:  # the command that was typed names the slide
+            show_answers(error)
         return message
 
 

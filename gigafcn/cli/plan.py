@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gigafcn.cli.reporting import say_json, show_table
 from gigafcn.cli.requests import Config, Debug, Flags, Json, chosen_model, gathered
+from gigafcn.cli.slides import Listed, each_image
 from gigafcn.config import PlanOptions
 
 
@@ -38,8 +39,10 @@ def plan(
 
     chosen = gathered(options, config)
     arguments = {n: v for n, v in chosen.arguments().items() if n in PlanOptions.model_fields}
-    report = plan_run(slide, chosen_model(chosen, [slide]), **arguments)
-    if json:
-        say_json("plan", slide=slide, **report.to_json())
-    else:
-        show_table(report.rows())
+    model = chosen_model(chosen, [slide])
+    for one in each_image([Listed(slide)], chosen):
+        report = plan_run(slide, model, **(arguments | one.options))
+        if json:
+            say_json("plan", slide=one.shown, **report.to_json())
+        else:
+            show_table([*([("slide", one.shown)] if one.image is not None else []), *report.rows()])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gigafcn.cli.naming import stem_of
 from gigafcn.cli.reporting import warn
 from gigafcn.config.manifest import Entry, is_manifest, read_manifest
 from gigafcn.errors import SlideError, UsageError
@@ -42,10 +43,14 @@ class Listed:
     disguise: Disguise | None = None
     """If it shall not be named."""
 
+    image: int | None = None
+    """Number of the image, where each of a file is mapped."""
+
     @property
     def shown(self) -> str:
         """What it is called in all that is said."""
-        return self.slide if self.disguise is None else self.disguise.name
+        name = self.slide if self.disguise is None else self.disguise.name
+        return name if self.image is None else f"{name} image {self.image}"
 
     @property
     def missing(self) -> bool:
@@ -83,6 +88,26 @@ def disguised(slides: Sequence[Listed], options: InferOptions) -> tuple[Listed, 
         replace(one, name=one.name or name, disguise=Disguise(one.slide, name))
         for one, name in zip(slides, names, strict=True)
     )
+
+
+def each_image(slides: Sequence[Listed], options: InferOptions) -> tuple[Listed, ...]:
+    """The slides; if each image is asked for, one for each image of a file that holds several."""
+    if options.image != "all":
+        return tuple(slides)
+    return tuple(each for one in slides for each in _images_of(one, options))
+
+
+def _images_of(one: Listed, options: InferOptions) -> list[Listed]:
+    from gigafcn.slide.opening import image_numbers  # loads zarr, tifffile
+
+    numbers = [] if one.missing else image_numbers(one.slide, options.plane or {})
+    if not numbers:
+        return [replace(one, options=one.options | {"image": None})]
+    name = one.name or stem_of(one.slide)
+    return [
+        replace(one, name=f"{name}-image{n}", image=n, options=one.options | {"image": n})
+        for n in numbers
+    ]
 
 
 @contextmanager

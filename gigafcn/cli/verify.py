@@ -39,6 +39,10 @@ def verify(  # noqa: PLR0913 - one parameter per flag
     level: Number = None,
     mpp: Annotated[str | None, Parameter(metavar="UM|Y,X", show_default=False)] = None,
     slide_mpp: Annotated[str | None, Parameter(metavar="UM|Y,X", show_default=False)] = None,
+    image: Number = None,
+    levels_from: Annotated[
+        str | None, Parameter(metavar="sizes|metadata", show_default=False)
+    ] = None,
     windows: int = 2,
     device: str = "cpu",
     trust: Switch = False,
@@ -78,6 +82,10 @@ def verify(  # noqa: PLR0913 - one parameter per flag
         Micrometres per px that the model wants; if unset, what its author states.
     slide_mpp
         Micrometres per px of the slide's finest level, instead of what it says.
+    image
+        Which image to take of a file that holds several, by its number.
+    levels_from
+        What decides how large the px of coarser levels are, where these contradict each other.
     windows
         Windows of the slide to compare on: those that show most.
     device
@@ -106,6 +114,8 @@ def verify(  # noqa: PLR0913 - one parameter per flag
         level=level,
         mpp=_mpp("mpp", mpp),
         slide_mpp=_mpp("slide-mpp", slide_mpp),
+        image=image,
+        levels_from=levels_from,
         windows=windows,
         device=device,
         trust=trust,

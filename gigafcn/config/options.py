@@ -178,6 +178,18 @@ class PlanOptions(BaseModel):
     ] = None
     """Which plane of a stack to map, counted from 0, such as t=0,z=2."""
 
+    image: Annotated[
+        Annotated[int, Field(ge=0)] | Literal["all"] | None,
+        BeforeValidator(values.parse_image),
+        flag(SLIDE, "N|all"),
+    ] = None
+    """Which image to map of a file that holds several, by its number; all: a map of each. Labels,
+    macros, overviews and thumbnails never are. If unset, the only one that is left."""
+
+    levels_from: Annotated[Literal["sizes", "metadata"] | None, flag(SLIDE)] = None
+    """What decides how large the px of coarser levels are, where their sizes and what the file
+    says contradict each other. If unset, asked where it matters."""
+
     crop: Annotated[bool, Parameter(group=SLIDE, negative="--no-crop", show_default=False)] = True
     """Map the area that was scanned, where the slide names it; --no-crop maps the empty margins
     too."""

@@ -158,6 +158,18 @@ def parse_plane(value: Any) -> Any:
     return {axis.strip().lower(): int(index) for axis, _, index in items}
 
 
+def parse_image(value: Any) -> Any:
+    """Number of an image, or a word.
+
+    Examples
+    --------
+    >>> parse_image("2"), parse_image("all")
+    (2, 'all')
+    """
+    written = unwrap(value)
+    return int(written) if isinstance(written, str) and written.isdecimal() else written
+
+
 def parse_region(value: Any) -> Any:
     """Region written ``X,Y,W,H``: left, top, width, height in px of level 0.
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gigafcn.errors import SlideError
 from gigafcn.slide.array import ArraySlide
-from gigafcn.slide.opening import open_slide
+from gigafcn.slide.opening import open_mask
 from gigafcn.slide.orientation import TAG, orientation_of, tell_turn, upright
 from gigafcn.slide.picture import MOST_PX
 from gigafcn.slide.traits import Traits
@@ -38,7 +38,7 @@ def open_truth(source: Source, *, orient: bool = False) -> Slide:
     if _has_palette(source):
         slide = upright(_palette(source)) if orient else _palette(source)
     else:
-        slide = open_slide(_labels_within(source), orient=orient)
+        slide = open_mask(_labels_within(source), orient=orient)
     tell_turn(
         slide.name, slide.traits.orientation, turned=slide.traits.turned,
         remedy="as the slide of this map, which was not turned with --orient",

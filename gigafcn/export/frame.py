@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gigafcn.errors import UsageError
-from gigafcn.output.placing import downsample, slide_bounds, slide_shape, slide_turned
+from gigafcn.output.placing import (
+    downsample,
+    slide_bounds,
+    slide_image,
+    slide_shape,
+    slide_turned,
+)
 from gigafcn.slide.bounds import read_bounds
 from gigafcn.slide.opening import open_slide
 
@@ -94,7 +100,7 @@ def _bounds(stored: StoredMap, slide: str | None) -> Box | None:
 def _check_slide(stored: StoredMap, path: str) -> None:
     """Refuse a slide of another size than that which was mapped."""
     mapped = slide_shape(stored)
-    slide = open_slide(path, orient=slide_turned(stored))
+    slide = open_slide(path, image=slide_image(stored), orient=slide_turned(stored))
     shape = slide.levels[0].shape
     slide.close()
     if mapped is not None and mapped != shape:

@@ -25,7 +25,7 @@ from gigafcn.geometry import Box
 from gigafcn.output import overlay
 from gigafcn.output.legend import draw_scale_bar, printable, tick_text
 from gigafcn.output.palette import is_background
-from gigafcn.output.placing import slide_turned
+from gigafcn.output.placing import slide_image, slide_turned
 from gigafcn.output.reading import channels_of, check_scores
 from gigafcn.slide.opening import open_slide
 from gigafcn.slide.thumbnail import read_thumbnail
@@ -172,7 +172,7 @@ def _slide_below(
     stored: StoredMap, frame: Frame, path: str, panel: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """The part of the slide that the map covers, grey."""
-    slide = open_slide(path, orient=slide_turned(stored))
+    slide = open_slide(path, image=slide_image(stored), orient=slide_turned(stored))
     try:
         whole = slide.levels[0].shape
         spans = [

@@ -24,6 +24,12 @@ def slide_shape(stored: StoredMap) -> tuple[int, int] | None:
     return None if shape is None else (int(shape[0]), int(shape[1]))
 
 
+def slide_image(stored: StoredMap) -> int | None:
+    """Number of the image that was mapped, of a file that holds several."""
+    image = _part(stored.provenance, "slide").get("image")
+    return None if image is None else int(image)
+
+
 def slide_bounds(stored: StoredMap) -> Box | None:
     """Level-0 px that viewers show; None when the run did not ask the slide.
 

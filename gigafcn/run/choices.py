@@ -21,6 +21,7 @@ from gigafcn.run.declared import refuse_contradictions
 from gigafcn.schedule.crew import MEMORY_SHARE
 from gigafcn.schedule.resources import available_memory, threads_per_worker
 from gigafcn.slide.protocol import colours_of
+from gigafcn.slide.wanted import Wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,6 +117,25 @@ def _channel(slide: Slide, asked: int | str) -> int:
         known = ", ".join(f"{index} {name}" for index, name in enumerate(names))
         raise UsageError(f"{slide.name} has {what} named {asked!r}; its channels are {known}")
     return found[0]
+
+
+def wanted(options: Options, *, every: bool = False) -> Wanted:
+    """What of a slide's file is wanted.
+
+    Parameters
+    ----------
+    every
+        Whether the one who asks can make a map of each image.
+    """
+    assert not isinstance(options.image, str)
+    return Wanted(
+        plane=options.plane or {},
+        image=options.image,
+        levels_from=options.levels_from,
+        orient=options.orient,
+        named=not options.deidentify,
+        every=every,
+    )
 
 
 def covered(slide: Slide, options: Options) -> Options:

@@ -61,6 +61,8 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     level: int | None = None,
     channels: Sequence[int | str] | None = None,
     plane: Mapping[str, int] | None = None,
+    image: int | None = None,
+    levels_from: str | None = None,
     crop: bool = True,
     orient: bool = False,
     border: str | None = None,
@@ -160,6 +162,12 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         Channels of the image to feed, by number or name, in this order.
     plane
         Of a stack the index along each further axis, such as ``{"t": 0, "z": 2}``.
+    image
+        Number of the image to map, of a file that holds several; labels, macros, overviews and
+        thumbnails never are. None takes the only one that is left.
+    levels_from
+        "sizes" or "metadata": what decides how large the px of coarser levels are where the two
+        contradict each other. None asks, if it matters.
     crop
         Map the scanned area alone, where the slide names it and no region is given.
     orient

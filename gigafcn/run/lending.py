@@ -90,6 +90,8 @@ def _job_files(request: Request, store: Path, folder: Path) -> JobFiles:
         weights=weights,
         plane=None if options.plane is None else dict(options.plane),
         orient=options.orient,
+        image=request.slide.traits.image,
+        levels_from=options.levels_from,
         profile=options.profile,
         called=request.slide.name if options.deidentify else None,
         key=key,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gigafcn.engine.pixels import ACTIVATIONS, PRECISIONS
 from gigafcn.errors import UsageError
 from gigafcn.plan.map_geometry import BORDERS, PADS
+from gigafcn.slide.wanted import LEVELS_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,8 @@ class Options:
     level: int | None = None
     channels: Sequence[int | str] | None = None
     plane: Mapping[str, int] | None = None
+    image: int | str | None = None
+    levels_from: str | None = None
     crop: bool = True
     orient: bool = False
     border: str | None = None
@@ -94,6 +97,12 @@ class Options:
         _one_of("blend_weights", self.blend_weights, ("constant", "gaussian"))
         _one_of("border", self.border, (None, *BORDERS))
         _one_of("pad", self.pad, (None, *PADS))
+        _one_of("levels_from", self.levels_from, (None, *LEVELS_FROM))
+        if isinstance(self.image, str):
+            raise UsageError(
+                f"image {self.image!r} stands for several maps: call infer once with the number of "
+                f"each image, or use the command line"
+            )
         if not 0 <= self.overlap < 1:
             raise UsageError(f"overlap must be at least 0 and below 1, got {self.overlap}")
         if self.save_mpp is not None and not 0 < self.save_mpp < float("inf"):

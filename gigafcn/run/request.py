@@ -30,7 +30,7 @@ from gigafcn.run.resolution import image_grid, placed
 from gigafcn.run.saving import named_classes, saving
 from gigafcn.run.tissue import with_tissue
 from gigafcn.run.windowed import ways_out, windowed
-from gigafcn.slide.opening import Source, open_slide
+from gigafcn.slide.opening import Source, open_wanted
 from gigafcn.slide.orientation import tell_turn
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def prepare(
     """
     share_heaps()
     device, known = choices.work_device(options), KnownModel.of(model)
-    slide = open_slide(source, plane=options.plane, orient=options.orient)
+    slide = open_wanted(source, choices.wanted(options, every=True))
     slide.name = name or slide.name
     tell_turn(slide.name, slide.traits.orientation, turned=slide.traits.turned)
     try:

@@ -10,10 +10,11 @@ slide of unknown resolution is refused: a guess would give a map of something el
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gigafcn.errors import SlideError, UsageError
+from gigafcn.errors import Answer, QuestionError, SlideError, UsageError
 from gigafcn.output.place import MICROMETER, Place
 from gigafcn.plan.image_grid import ImageGrid, micrometres
 from gigafcn.run import choices
@@ -21,9 +22,11 @@ from gigafcn.slide.mpp import LEAST_UM, MOST_UM
 from gigafcn.slide.traits import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gigafcn.model.loading import LoadedModel
     from gigafcn.run.options import Options
-    from gigafcn.slide.protocol import Slide
+    from gigafcn.slide.protocol import Level, Slide
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +48,100 @@ def image_grid(slide: Slide, model: LoadedModel, options: Options) -> ImageGrid:
     SlideError
         If the model wants an mpp and the slide's is unknown, or too far from it.
     UsageError
-        If there is no such level.
+        If there is no such level, or the user must say how large a level's px are.
     """
-    wanted = _pair(model.mpp if options.mpp is None else options.mpp)
-    own = choices.mpp(slide, options.slide_mpp)
-    if options.level is not None and options.mpp is None:
-        level = choices.level(slide, options.level)
-        grid = _as_stored(slide, level, own, f"level {level} was asked for")
-    elif wanted is None:
-        grid = _as_stored(slide, 0, own, f"model {model.name} states no mpp")
-    elif own is None:
-        raise SlideError(_refusal(slide, model, options, wanted))
+    said = tuple(replace(at, downsample=at.stated or at.downsample) for at in slide.levels)
+    if said == slide.levels:
+        grid = _grid(slide, slide.levels, model, options)
     else:
-        grid = _wanted(slide, options, own, wanted)
+        grid = _settled(slide, *(_tried(slide, at, model, options) for at in (slide.levels, said)))
     _tell(slide, grid)
     return grid
 
 
-def _wanted(slide: Slide, options: Options, own: Mpp, wanted: Mpp) -> ImageGrid:
+def _tried(
+    slide: Slide, levels: Sequence[Level], model: LoadedModel, options: Options
+) -> ImageGrid | SlideError:
+    """The grid for these levels, or why there is none."""
+    try:
+        return _grid(slide, levels, model, options)
+    except SlideError as error:
+        return error
+
+
+def _grid(slide: Slide, levels: Sequence[Level], model: LoadedModel, options: Options) -> ImageGrid:
+    """The image that is mapped where the levels of the slide are these."""
+    wanted = _pair(model.mpp if options.mpp is None else options.mpp)
+    own = choices.mpp(slide, options.slide_mpp)
+    pyramid = _Pyramid(slide.name, levels)
+    if options.level is not None and options.mpp is None:
+        level = choices.level(slide, options.level)
+        return _as_stored(pyramid, level, own, f"level {level} was asked for")
+    if wanted is None:
+        return _as_stored(pyramid, 0, own, f"model {model.name} states no mpp")
+    if own is None:
+        raise SlideError(_refusal(slide, model, options, wanted))
+    levels_asked = None if options.level is None else [choices.level(slide, options.level)]
+    return _wanted(pyramid, levels_asked or range(len(levels)), options, own, wanted)
+
+
+def _settled(
+    slide: Slide, by_sizes: ImageGrid | SlideError, by_metadata: ImageGrid | SlideError
+) -> ImageGrid:
+    """The grid, where it does not matter which of sizes and metadata of levels are right.
+
+    Raises
+    ------
+    QuestionError
+        Where it does: with both numbers of the finest level that is in doubt.
+    """
+    doubtful = [number for number, at in enumerate(slide.levels) if at.stated is not None]
+    if isinstance(by_sizes, SlideError) and isinstance(by_metadata, SlideError):
+        raise by_sizes
+    if isinstance(by_sizes, ImageGrid) and by_sizes == by_metadata:
+        log.warning(
+            "%s: level %d is read alone; the scales of level %s, which contradict their sizes, are "
+            "ignored",
+            slide.name, by_sizes.level, ", ".join(map(str, doubtful)),
+        )  # fmt: skip
+        return by_sizes
+    read = by_sizes.level if isinstance(by_sizes, ImageGrid) else 0
+    level = read if read in doubtful else doubtful[0]
+    at, base = slide.levels[level], slide.levels[0].shape
+    assert at.stated is not None
+    size, said = _factors(at.downsample), _factors(at.stated)
+    raise QuestionError(
+        f"level {level} of {slide.name} has {at.shape[0]} x {at.shape[1]} of the "
+        f"{base[0]} x {base[1]} px (y, x) of level 0, so its px are {size} times as large, but "
+        f"its metadata say {said} times",
+        [
+            Answer("levels_from", "sizes", f"{size} times: {_told(by_sizes)}"),
+            Answer("levels_from", "metadata", f"{said} times: {_told(by_metadata)}"),
+        ],
+    )
+
+
+def _told(grid: ImageGrid | SlideError) -> str:
+    return grid.described if isinstance(grid, ImageGrid) else "refused"
+
+
+def _factors(pair: tuple[float, float]) -> str:
+    y, x = pair
+    return f"{y:.6g}" if y == x else f"{y:.6g} x {x:.6g}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pyramid:
+    """Levels of a slide, and what they count as."""
+
+    name: str
+    levels: Sequence[Level]
+
+
+def _wanted(
+    slide: _Pyramid, levels: Sequence[int], options: Options, own: Mpp, wanted: Mpp
+) -> ImageGrid:
     """The grid of a slide of ``own`` micrometres per level-0 px for the ``wanted`` ones."""
-    if options.level is None:
-        levels = list(range(len(slide.levels)))
-    else:
-        levels = [choices.level(slide, options.level)]
     sizes = {level: _level_mpp(slide, level, own) for level in levels}
     tolerance = Fraction(str(options.mpp_tolerance))
     target = Fraction(str(wanted[0])), Fraction(str(wanted[1]))
@@ -86,7 +160,7 @@ def _wanted(slide: Slide, options: Options, own: Mpp, wanted: Mpp) -> ImageGrid:
 
 
 def _resampled(
-    slide: Slide,
+    slide: _Pyramid,
     level: int,
     sizes: tuple[tuple[Fraction, Fraction], tuple[Fraction, Fraction]],
     own: Mpp,
@@ -113,13 +187,13 @@ def _resampled(
     )  # fmt: skip
 
 
-def _as_stored(slide: Slide, level: int, own: Mpp | None, reason: str) -> ImageGrid:
+def _as_stored(slide: _Pyramid, level: int, own: Mpp | None, reason: str) -> ImageGrid:
     shape = slide.levels[level].shape
     mpp = None if own is None else _grid_mpp(slide, level, shape, own)
     return ImageGrid(level, shape, shape, _pixel(slide, level, shape), mpp, reason)
 
 
-def _pixel(slide: Slide, level: int, shape: tuple[int, int]) -> tuple[Fraction, Fraction]:
+def _pixel(slide: _Pyramid, level: int, shape: tuple[int, int]) -> tuple[Fraction, Fraction]:
     """Level-0 px per px of a level resampled to a shape."""
     at = slide.levels[level]
     y, x = (
@@ -129,7 +203,7 @@ def _pixel(slide: Slide, level: int, shape: tuple[int, int]) -> tuple[Fraction, 
     return y, x
 
 
-def _grid_mpp(slide: Slide, level: int, shape: tuple[int, int], own: Mpp) -> Mpp:
+def _grid_mpp(slide: _Pyramid, level: int, shape: tuple[int, int], own: Mpp) -> Mpp:
     """Micrometres per px of a level resampled to a shape."""
     y, x = (
         float(Fraction(str(m)) * p) for m, p in zip(own, _pixel(slide, level, shape), strict=True)
@@ -137,7 +211,7 @@ def _grid_mpp(slide: Slide, level: int, shape: tuple[int, int], own: Mpp) -> Mpp
     return y, x
 
 
-def _level_mpp(slide: Slide, level: int, own: Mpp) -> tuple[Fraction, Fraction]:
+def _level_mpp(slide: _Pyramid, level: int, own: Mpp) -> tuple[Fraction, Fraction]:
     y, x = (
         Fraction(str(m)) * Fraction(str(down))
         for m, down in zip(own, slide.levels[level].downsample, strict=True)

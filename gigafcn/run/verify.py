@@ -29,7 +29,7 @@ from gigafcn.run.options import Options
 from gigafcn.run.slide_windows import slide_windows
 from gigafcn.run.windowed import ways_out
 from gigafcn.schedule.resources import threads_per_worker
-from gigafcn.slide.opening import open_slide
+from gigafcn.slide.opening import open_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
     level: int | None = None,
     mpp: float | tuple[float, float] | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
+    image: int | None = None,
+    levels_from: str | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -96,8 +98,8 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
         :func:`gigafcn.infer`; None is what the model states, else a guess.
     output_stride
         Px from one patch of a classifier to the next; None is its own stride.
-    level, mpp, slide_mpp
-        At which resolution windows are seen, as in :func:`gigafcn.infer`.
+    level, mpp, slide_mpp, image, levels_from
+        What is seen of the slide and at which resolution, as in :func:`gigafcn.infer`.
     scale, mean, std
         The model sees (stored * scale - mean) / std, as in :func:`gigafcn.infer`.
     windows
@@ -136,11 +138,12 @@ def verify(  # noqa: PLR0913 - the public interface, keywords only after two
     options = Options(
         precision=precision, level=level, mpp=mpp, slide_mpp=slide_mpp, scale=scale, mean=mean,
         std=std, output_name=output_name, patch=patch, output_stride=output_stride,
+        image=image, levels_from=levels_from,
     )  # fmt: skip
     loaded = load_model(model, trust=trust, sha256=sha256, allow_unexpected=allow_unexpected)
     if loaded.whole_image_refusal is not None:
         raise ModelError(loaded.whole_image_refusal)
-    slide = None if source is None else open_slide(source)
+    slide = None if source is None else open_wanted(source, choices.wanted(options))
     try:
         picked = _picked(loaded, slide, channels)
         classifier = as_classifier(loaded, len(picked), options)

@@ -57,6 +57,12 @@ class JobFiles:
     orient: bool = False
     """Whether the slide is turned as it says itself."""
 
+    image: int | None = None
+    """Of a file that holds several."""
+
+    levels_from: str | None = None
+    """What decides about its levels."""
+
     profile: bool = False
     """Whether receipts of tiles hold what each thread did when."""
 

@@ -229,7 +229,13 @@ def open_job(files: JobFiles, plan_json: dict[str, Any], stop: threading.Event) 
 def _slide_of(files: JobFiles) -> Slide:
     if files.slide.endswith(".npy"):
         return open_slide(np.load(files.slide, mmap_mode="r"))
-    return open_slide(files.slide, plane=files.plane, orient=files.orient)
+    return open_slide(
+        files.slide,
+        plane=files.plane,
+        image=files.image,
+        levels_from=files.levels_from,
+        orient=files.orient,
+    )
 
 
 def _module_of(files: JobFiles) -> nn.Module:

@@ -27,14 +27,15 @@ from PIL import Image
 from gigafcn.errors import SlideError
 from gigafcn.geometry import Box
 from gigafcn.slide.marks import Mark
-from gigafcn.slide.opening import TIFF_HEADS, open_slide
+from gigafcn.slide.opening import TIFF_HEADS, open_mask
 from gigafcn.slide.openslide import OpenSlideSlide
 from gigafcn.slide.orientation import AS_STORED, TAG, orientation_of, tell_turn, turned
 from gigafcn.slide.picture import FORMATS, check_picture_size, is_picture
 from gigafcn.slide.protocol import cause
 from gigafcn.slide.tiff_codecs import JPEG
 from gigafcn.slide.tiff_directory import check_tiff
-from gigafcn.slide.tiff_series import choose_series
+from gigafcn.slide.tiff_images import choose_series
+from gigafcn.slide.wanted import Wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +111,7 @@ def read_painted(path: Path) -> Painted:
     page = _tiff_page(path) if head.startswith(TIFF_HEADS) else None
     if page is not None and page.painted is not None:
         return page.painted
-    slide = open_slide(path)
+    slide = open_mask(path)
     try:
         painted = _of_slide(slide, path, page)
         return replace(painted, orientation=slide.traits.orientation)
@@ -134,7 +135,7 @@ def _tiff_page(path: Path) -> _Page:
     check_tiff(path)
     try:
         with path.open("rb") as file, tifffile.TiffFile(file, _multifile=False) as tif:
-            series = choose_series(tif, str(path))
+            series = choose_series(tif, None, str(path), Wanted(mask=True)).series
             page = series.keyframe
             lossy = page.compression in JPEG or (
                 page.compression in _LOSSY_COLOURS and page.samplesperpixel > 1

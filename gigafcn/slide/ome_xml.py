@@ -139,6 +139,12 @@ class _Own:
         return replace(self, name=named.pop()) if only else self
 
 
+def image_names(text: bytes) -> list[str]:
+    """Names of all Images of an OME-XML document, "" where not stated; none without one."""
+    root = _parsed(text)
+    return [] if root is None else [i.get("Name", "").strip() for i in _children(root, "Image")]
+
+
 def _reduce(pixels: Element, own: _Own) -> dict[int, tuple[int, ...]]:
     """Leave of Pixels what a file holds; its pages, with their places along the axes of planes."""
     axes = [axis for axis in pixels.get("DimensionOrder", "XYZCT") if axis not in "XY"]

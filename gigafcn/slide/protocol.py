@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 """An array of pixels, (y, x, c) unless said otherwise."""
 
+Factors: TypeAlias = tuple[float, float]
+"""Level-0 px per px of a level, (y, x)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -44,6 +47,9 @@ class Level:
 
     decoded_rows: int = 0
     """Rows that are decoded at once, and kept while a sweep passes; 0 if rows are read singly."""
+
+    stated: Factors | None = None
+    """What the file says the downsample is, where its size contradicts that and nobody decided."""
 
     def __post_init__(self) -> None:
         """Refuse empty levels and downsamples below one pixel."""

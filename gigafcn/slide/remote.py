@@ -15,9 +15,8 @@ from gigafcn.slide.tiff import TiffSlide
 from gigafcn.slide.zarr import open_zarr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gigafcn.slide.protocol import Slide
+    from gigafcn.slide.wanted import Wanted
     from gigafcn.storage.url_path import UrlPath
 
 _SCANNERS = ("svs", "ndpi", "scn", "bif", "philips", "ventana")
@@ -27,7 +26,7 @@ _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
-def open_remote(path: UrlPath, *, name: str, plane: Mapping[str, int]) -> Slide:
+def open_remote(path: UrlPath, *, name: str, wanted: Wanted) -> Slide:
     """Open a Zarr image or a TIFF of a bucket.
 
     Raises
@@ -40,7 +39,7 @@ def open_remote(path: UrlPath, *, name: str, plane: Mapping[str, int]) -> Slide:
     try:
         if not path.is_file():
             if any((path / file).is_file() for file in _ZARR_FILES):
-                return open_zarr(str(path), name=name, plane=plane)
+                return open_zarr(str(path), name=name, wanted=wanted)
             raise SlideError(f"{path}: no such object, and no Zarr image of that name")
         if not path.read_range(0, min(16, path.size)).startswith(_TIFF_HEADS):
             raise SlideError(_copy_first(path, "neither a TIFF nor a Zarr image"))
@@ -48,7 +47,7 @@ def open_remote(path: UrlPath, *, name: str, plane: Mapping[str, int]) -> Slide:
             kind = next((k for k in _SCANNERS if getattr(tif, f"is_{k}", False)), None)
         if kind is not None:
             raise SlideError(_copy_first(path, f"a scanner's file ({kind}), which OpenSlide reads"))
-        return TiffSlide(path, name=name, plane=plane)
+        return TiffSlide(path, name=name, wanted=wanted)
     except SlideError:
         raise
     except (OSError, tifffile.TiffFileError) as error:

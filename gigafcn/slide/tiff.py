@@ -32,45 +32,49 @@ from gigafcn.slide.declared import (
 from gigafcn.slide.fingerprint import hash_file, hash_files
 from gigafcn.slide.marks import Holes, Reading, with_no_data
 from gigafcn.slide.ome_xml import read_ome
-from gigafcn.slide.protocol import Level, Pixels, cause, check_box, downsample_of
+from gigafcn.slide.protocol import Level, Pixels, cause, check_box
+from gigafcn.slide.pyramid import fits, is_reduced, level_of
 from gigafcn.slide.segments import SegmentCache, meeting
 from gigafcn.slide.tiff_directory import check_tiff
+from gigafcn.slide.tiff_images import choose_series
 from gigafcn.slide.tiff_metadata import (
     is_premultiplied,
+    stated_factors,
     tiff_channel_names,
-    tiff_mpp,
     tiff_traits,
 )
 from gigafcn.slide.tiff_plane import ByteSource, Plane, RawPlane, Segments
 from gigafcn.slide.tiff_series import (
     choose_plane,
-    choose_series,
     coarser_series,
     image_shape,
     mask_planes,
     planes_of,
 )
 from gigafcn.slide.traits import Traits
+from gigafcn.slide.wanted import ANYTHING
 from gigafcn.storage.url_path import place_of, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tifffile import TiffPageSeries
 
     from gigafcn.geometry import Box
     from gigafcn.slide.ome_xml import OmeView
+    from gigafcn.slide.wanted import Wanted
 
 log = logging.getLogger(__name__)
+
+_TAG_SLACK = 0.01
+"""Part that resolution tags may be off by: some writers round them to whole px per cm."""
 
 
 class TiffSlide:
     """A TIFF file of one 2-D image, with the levels of its pyramid."""
 
-    def __init__(
-        self, path: Path, *, name: str | None = None, plane: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, name: str | None = None, wanted: Wanted = ANYTHING) -> None:
         missing = check_tiff(path).bytes
         self.name = path.stem if name is None else name
         self.source: str | None = str(path)
@@ -81,7 +85,7 @@ class TiffSlide:
                 text = None if ome is None else ome.text
                 file.seek(0)
                 with TiffFile(file, omexml=text, _multifile=False) as tif:
-                    self._parse(tif, ome, plane or {})
+                    self._parse(tif, ome, wanted)
         except (SlideError, UsageError):
             raise
         # tifffile raises errors of many kinds on damaged files
@@ -98,30 +102,31 @@ class TiffSlide:
         if self.traits.mask is not None:
             refuse_without_data(self, "alpha" if self._masks is None else "its mask")
 
-    def _parse(self, tif: TiffFile, ome: OmeView | None, plane: Mapping[str, int]) -> None:
+    def _parse(self, tif: TiffFile, ome: OmeView | None, wanted: Wanted) -> None:
         """Take what reading needs from the open file."""
-        series = choose_series(tif, str(self.source))
-        chosen = choose_plane(series, plane, str(self.source), named=tif.is_ome)
-        base, planes = image_shape(series), planes_of(series, chosen, str(self.source))
+        found, path = choose_series(tif, ome, str(self.source), wanted), str(self.source)
+        series = found.series
+        chosen = choose_plane(series, wanted.plane, path, named=tif.is_ome)
+        planes = planes_of(series, chosen, path)
         assert series.keyframe.dtype is not None
         self.channels = sum(plane.samples for plane in planes)
         self.dtype = series.keyframe.dtype.newbyteorder("=")
-        self.traits = tiff_traits(tif, series, planes, chosen)
+        image = None if found.alone else found.entry.index
+        self.traits = replace(tiff_traits(tif, series, planes, chosen), image=image)
         geo = self.traits.geo
-        owner = ome.owner(series.keyframe.index) if ome and series.kind == "ome" else None
-        self.mpp = tiff_mpp(tif, series, owner) if geo is None else geo.px_um
-        self.channel_names = tiff_channel_names(owner, self.channels, self.traits.alpha)
+        self.mpp = found.entry.mpp if geo is None else geo.px_um
+        self.channel_names = tiff_channel_names(found.owner, self.channels, self.traits.alpha)
         self._premultiplied = is_premultiplied(series.keyframe)
-        levels, self._planes = [Level(base, (1.0, 1.0), _decoded_rows(planes))], [planes]
-        for coarser in coarser_series(tif, series):
-            shape = image_shape(coarser)
-            if not self._is_level(coarser, levels[-1].shape, series):
-                continue
-            self._planes.append(planes_of(coarser, chosen, str(self.source)))
-            rows = _decoded_rows(self._planes[-1])
-            levels.append(Level(shape, downsample_of(base, shape), rows))
-        self.levels = tuple(levels)
-        self._mask_planes = mask_planes(tif, [at.shape for at in levels], str(self.source))
+        self._planes = [planes]
+        self.levels: tuple[Level, ...] = (
+            Level(image_shape(series), (1.0, 1.0), _decoded_rows(planes)),
+        )
+        for coarser in coarser_series(tif, series, found.before):
+            if self._is_level(coarser, series):
+                planes = planes_of(coarser, chosen, path)
+                self.levels += (_level(series, coarser, planes, wanted),)
+                self._planes.append(planes)
+        self._mask_planes = mask_planes(tif, [at.shape for at in self.levels], path)
 
     def _declared_masks(self, path: Path) -> Masks | None:
         """Masks of the file itself, else of one beside it."""
@@ -131,13 +136,11 @@ class TiffSlide:
         numbers = tuple(None if p is None else n for n, p in enumerate(self._mask_planes))
         return Masks("internal", shapes, numbers, self._look_at_mask)
 
-    def _is_level(
-        self, series: TiffPageSeries, above: tuple[int, int], base: TiffPageSeries
-    ) -> bool:
-        """Whether a series continues the pyramid: smaller, with the same kind of pixels."""
-        shape, keyframe = image_shape(series), series.keyframe
+    def _is_level(self, series: TiffPageSeries, base: TiffPageSeries) -> bool:
+        """Whether a series continues the pyramid: the same image with fewer px of the same kind."""
+        shape, keyframe, above = image_shape(series), series.keyframe, self.levels[-1].shape
         values, of_base = (math.prod(map(int, s.get_shape(False))) for s in (series, base))
-        return (
+        alike = (
             keyframe.dtype is not None
             and keyframe.dtype == self.dtype
             and values * math.prod(image_shape(base)) == of_base * math.prod(shape)
@@ -145,6 +148,14 @@ class TiffSlide:
             and shape[1] <= above[1]
             and shape != above
         )
+        if alike and not is_reduced(image_shape(base), shape):
+            log.warning(
+                "%s: its level of %d x %d px (y, x) is no smaller version of %d x %d px, so it is "
+                "left out",
+                self.source, *shape, *image_shape(base),
+            )  # fmt: skip
+            return False
+        return alike
 
     def _check_end(self, path: Path, missing: int) -> None:
         """Say that a file was cut short; refuse it if nothing of its pixels is left."""
@@ -281,6 +292,17 @@ def _rows_of_segments(box: Box, plane: Plane) -> list[Box]:
         box._replace(y0=max(box.y0, row * height), y1=min(box.y1, (row + 1) * height))
         for row in meeting(box.y, height)
     ]
+
+
+def _level(
+    base: TiffPageSeries, series: TiffPageSeries, planes: Sequence[Plane], wanted: Wanted
+) -> Level:
+    """A coarser level: its size decides, unless its own resolution tags contradict it."""
+    full, shape, rows = image_shape(base), image_shape(series), _decoded_rows(planes)
+    stated = stated_factors(base.keyframe, series.keyframe)
+    if stated is not None and fits(full, shape, stated, slack=_TAG_SLACK):
+        stated = None  # a size tells more exactly than tags, whose numbers are rounded
+    return level_of(full, shape, rows, stated, wanted.levels_from)
 
 
 def _decoded_rows(planes: Iterable[Plane]) -> int:

@@ -3,8 +3,7 @@
 tifffile groups pages into series with named axes and finds their pyramid levels; here a series is
 reduced to (y, x, c).  Samples and the axis C are channels.  An unnamed axis of pages (Q, I) is
 taken for channels when it has at most 32 entries and nothing else is.  Of time, depth and any
-other axis longer than one the caller must choose a plane, since nothing tells which was meant.  Of
-several series the largest in pixels is the slide; labels, macros and thumbnails are never decoded.
+other axis longer than one the caller must choose a plane, since nothing tells which was meant.
 """
 
 from __future__ import annotations
@@ -43,29 +42,6 @@ _IS_MASK = 4
 _OTHER_COLOURS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv"}
 
 
-def choose_series(tif: TiffFile, path: str) -> TiffPageSeries:
-    """Return the largest series, checked to be one 2-D image.
-
-    Raises
-    ------
-    SlideError
-        If there is none, or what it holds cannot be read as (y, x, c).
-    """
-    candidates = [
-        s
-        for s in tif.series
-        if "Y" in s.get_axes(False) and "X" in s.get_axes(False) and not is_mask(s.keyframe)
-    ]
-    if not candidates:
-        raise SlideError(f"{path} holds no image")
-    series = max(candidates, key=lambda s: math.prod(image_shape(s)))
-    if series.transform is not None:
-        raise SlideError(
-            f"{path} stores encoded {series.kind} values; convert it to a plain or OME-TIFF"
-        )
-    return series
-
-
 def choose_plane(
     series: TiffPageSeries, asked: Mapping[str, int], path: str, *, named: bool
 ) -> dict[str, int]:
@@ -97,11 +73,18 @@ def choose_plane(
     return chosen
 
 
-def coarser_series(tif: TiffFile, series: TiffPageSeries) -> list[TiffPageSeries]:
+def coarser_series(
+    tif: TiffFile, series: TiffPageSeries, before: int | None = None
+) -> list[TiffPageSeries]:
     """Candidates for the levels below ``series``, largest first.
 
     tifffile finds levels that follow one another by one factor.  Pages marked as reduced images
     whose size is a whole fraction of the slide's are levels too, whatever factors lie between.
+
+    Parameters
+    ----------
+    before
+        Page with which another image begins, whose reduced images follow it.
     """
     base, found = image_shape(series), list(series.levels[1:])
     known = {id(level) for level in (series, *found)}
@@ -111,10 +94,17 @@ def coarser_series(tif: TiffFile, series: TiffPageSeries) -> list[TiffPageSeries
             continue
         if id(other) in known or not ("Y" in axes and "X" in axes and other.keyframe.is_tiled):
             continue
+        if before is not None and not page_number(series) < page_number(other) < before:
+            continue
         scale = downsample_of(base, image_shape(other))
         if other.keyframe.is_reduced and scale[0] == scale[1] and scale[0].is_integer():
             found.append(other)
     return sorted(found, key=lambda level: math.prod(image_shape(level)), reverse=True)
+
+
+def page_number(series: TiffPageSeries) -> int:
+    """Number of the page that a series begins with, or that its sub-directory belongs to."""
+    return series.keyframe.treeindex[0]
 
 
 def image_shape(series: TiffPageSeries) -> tuple[int, int]:

@@ -75,6 +75,9 @@ class Traits:
     plane: tuple[tuple[str, int], ...] = ()
     """Which plane of a stack was taken, by axis."""
 
+    image: int | None = None
+    """Which image was taken, of a file that holds several."""
+
     def to_json(self) -> dict[str, Any]:
         """What a map says of its slide."""
         return {
@@ -88,6 +91,7 @@ class Traits:
             "absent_tiles": self.absent_tiles,
             "missing_bytes": self.missing_bytes,
             "plane": dict(self.plane),
+            "image": self.image,
         }
 
 

@@ -4,9 +4,8 @@ Whole chunks are read, as many neighbours at once as are missing, turned to (y, 
 the slide's cache, so a sweep in strips decodes each chunk once.  Of a sharded array the inner
 chunks count.  Chunks that are absent hold the array's fill value, as Zarr defines it.
 
-A group is an OME-Zarr image (0.4 or 0.5), or one written by bioformats2raw, whose image "0" is
-taken.  Of a stack one plane is chosen by the caller.  A chunk that cannot be decoded does not keep
-the others from being read.  Left out: plates and labels.
+Which image of a group is read says :mod:`zarr_images`.  Of a stack one plane is chosen by the
+caller.  A chunk that cannot be decoded does not keep the others from being read.
 """
 
 from __future__ import annotations
@@ -32,17 +31,20 @@ from gigafcn.slide.protocol import (
     check_box,
     check_dtype,
     default_channel_names,
-    downsample_of,
 )
+from gigafcn.slide.pyramid import is_reduced, level_of
 from gigafcn.slide.segments import SEGMENT_LIMIT_BYTES, SegmentCache, meeting, runs
 from gigafcn.slide.traits import Traits
-from gigafcn.slide.zarr_axes import Axes, read_multiscale
+from gigafcn.slide.wanted import ANYTHING
+from gigafcn.slide.zarr_axes import Axes
+from gigafcn.slide.zarr_images import chosen_image, refuse_part
 from gigafcn.storage.url_path import place_of
 from gigafcn.storage.zarr_stores import PlacedStore, store_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gigafcn.slide.wanted import Wanted
     from gigafcn.slide.zarr_axes import Multiscale
 
 log = logging.getLogger(__name__)
@@ -75,21 +77,22 @@ class ZarrSlide:
         *,
         name: str = "slide",
         source: str | None = None,
-        plane: Mapping[str, int] | None = None,
+        wanted: Wanted = ANYTHING,
     ) -> None:
         self.name = name
         self.source = source if source is not None else _local_path(node)
         where = self.source or f"zarr {node.path or '/'}"
-        arrays, image = _arrays(node, where)
+        chosen = chosen_image(node, where, wanted)
+        arrays, image = chosen.arrays, chosen.multiscale
         first = arrays[0]
-        self._axes = _axes(first, image, where, plane or {})
+        self._axes = _axes(first, image, where, wanted.plane)
         self._arrays = arrays = _together(arrays, image, self._axes, where)
         self._where = where
         for array in arrays:
             _check_array(array, first, self._axes, where)
         self.channels = 1 if self._axes.c is None else int(first.shape[self._axes.c])
         self.dtype = np.dtype(first.dtype).newbyteorder("=")
-        self.levels = _levels(arrays, self._axes, image)
+        self.levels = _levels(arrays, self._axes, image, wanted.levels_from)
         self.mpp = None if image is None else image.mpp(self._axes)
         names = () if image is None else image.channel_names
         named = len(names) == self.channels and all(names)
@@ -98,6 +101,7 @@ class ZarrSlide:
             f"zarr {first.metadata.zarr_format}" if image is None else f"ome-zarr {image.version}",
             plane=self._axes.plane,
             position=None if image is None else image.position(self._axes),
+            image=chosen.index,
         )
         picture = self.channels == 3 and self.dtype == np.uint8
         self._blank = 255 if picture else 0
@@ -243,7 +247,7 @@ class ZarrSlide:
         self.cache.clear()
 
 
-def open_zarr(location: str, *, name: str, plane: Mapping[str, int] | None = None) -> ZarrSlide:
+def open_zarr(location: str, *, name: str, wanted: Wanted = ANYTHING) -> ZarrSlide:
     """Open a Zarr array or group at a path or URL.
 
     Raises
@@ -256,7 +260,8 @@ def open_zarr(location: str, *, name: str, plane: Mapping[str, int] | None = Non
     # stores raise errors of many kinds
     except Exception as error:
         raise SlideError(f"{location} cannot be opened as Zarr: {cause(error)}") from error
-    return ZarrSlide(node, name=name, source=location, plane=plane)
+    refuse_part(location, wanted)
+    return ZarrSlide(node, name=name, source=location, wanted=wanted)
 
 
 def _store_of(location: str) -> PlacedStore | str:
@@ -271,30 +276,6 @@ def _local_path(node: Array | zarr.Group) -> str | None:
     return str(store.root / node.path) if isinstance(store, LocalStore) else None
 
 
-def _arrays(node: Array | zarr.Group, where: str) -> tuple[list[Array], Multiscale | None]:
-    """Levels of the image, finest first."""
-    if isinstance(node, zarr.Array):
-        return [node], None
-    image = read_multiscale(where, node.attrs)
-    if image is None and "bioformats2raw.layout" in {**node.attrs, **_ome(node)}:
-        child = node.get("0")
-        if isinstance(child, zarr.Group):
-            node, image = child, read_multiscale(f"{where}/0", child.attrs)
-    if image is None:
-        raise SlideError(
-            f"{where} is a Zarr group without an OME-Zarr image; give the path of an array in it"
-        )
-    arrays = []
-    for path in image.paths:
-        array = node.get(path)
-        if not isinstance(array, zarr.Array):
-            raise SlideError(f"{where} lists a level {path!r} that is not there; copy it again")
-        arrays.append(array)
-    if not arrays:
-        raise SlideError(f"{where} lists no levels; write it again")
-    return arrays, image
-
-
 def _together(arrays: list[Array], image: Multiscale | None, axes: Axes, where: str) -> list[Array]:
     """The levels that show the same part of the world as level 0; the first that does not is said.
 
@@ -303,16 +284,17 @@ def _together(arrays: list[Array], image: Multiscale | None, axes: Axes, where: 
     if image is None:
         return arrays
     count, why = image.together(axes)
+    base, *coarser = [(int(array.shape[axes.y]), int(array.shape[axes.x])) for array in arrays]
+    for level, shape in enumerate(coarser[: count - 1], start=1):
+        if image.scales[level] is None and not is_reduced(base, shape):
+            sizes = f"{shape[0]} x {shape[1]} px (y, x) of {base[0]} x {base[1]} px"
+            count, why = level, f"level {level} of unstated scale is no smaller version: {sizes}"
+            break
     if count < len(arrays):
         log.warning(
             "%s: %s: only its levels 0 to %d are used", where, why, count - 1
         )  # fmt: skip
     return arrays[:count]
-
-
-def _ome(group: zarr.Group) -> dict[str, Any]:
-    ome = group.attrs.get("ome")
-    return ome if isinstance(ome, dict) else {}
 
 
 def _axes(array: Array, image: Multiscale | None, where: str, plane: Mapping[str, int]) -> Axes:
@@ -347,15 +329,23 @@ def _check_array(array: Array, first: Array, axes: Axes, where: str) -> None:
         )
 
 
-def _levels(arrays: list[Array], axes: Axes, image: Multiscale | None) -> tuple[Level, ...]:
-    """Shapes and downsamples; the stated scales decide where they are given."""
+def _levels(
+    arrays: list[Array], axes: Axes, image: Multiscale | None, levels_from: str | None
+) -> tuple[Level, ...]:
+    """Shapes and downsamples; see :mod:`gigafcn.slide.pyramid`."""
     shapes = [(int(array.shape[axes.y]), int(array.shape[axes.x])) for array in arrays]
-    scales = [None] * len(arrays) if image is None else list(image.scales[: len(arrays)])
+    scales = [None] * len(arrays) if image is None else [_at(s, axes) for s in image.scales]
     levels = []
-    for array, shape, scale in zip(arrays, shapes, scales, strict=True):
-        downsample = downsample_of(shapes[0], shape)
-        base = scales[0]
-        if scale is not None and base is not None and min(base[axes.y], base[axes.x]) > 0:
-            downsample = (scale[axes.y] / base[axes.y], scale[axes.x] / base[axes.x])
-        levels.append(Level(shape, downsample, int(array.chunks[axes.y])))
+    for array, shape, scale in zip(arrays, shapes, scales, strict=False):
+        stated = None
+        if scale is not None and scales[0] is not None:
+            stated = (scale[0] / scales[0][0], scale[1] / scales[0][1])
+        levels.append(level_of(shapes[0], shape, int(array.chunks[axes.y]), stated, levels_from))
     return tuple(levels)
+
+
+def _at(scale: tuple[float, ...] | None, axes: Axes) -> tuple[float, float] | None:
+    """Scale along (y, x); None unless both are sizes."""
+    if scale is None or not all(0 < scale[axis] < math.inf for axis in (axes.y, axes.x)):
+        return None
+    return scale[axes.y], scale[axes.x]

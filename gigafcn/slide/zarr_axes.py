@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gigafcn.errors import SlideError
@@ -125,6 +125,18 @@ class Multiscale:
     version: str
     """Of the OME-Zarr format, "?" when not stated."""
 
+    name: str = ""
+    """Free text; "" when not stated."""
+
+    def ordered(self, order: Sequence[int]) -> Multiscale:
+        """The same with its levels in another order."""
+        return replace(
+            self,
+            paths=tuple(self.paths[level] for level in order),
+            scales=tuple(self.scales[level] for level in order),
+            translations=tuple(self.translations[level] for level in order),
+        )
+
     def mpp(self, axes: Axes) -> tuple[float, float] | None:
         """Micrometres per px (y, x) at level 0, None when unknown or implausible."""
         scale = self.scales[0]
@@ -164,8 +176,8 @@ class Multiscale:
         return len(self.paths), ""
 
 
-def read_multiscale(where: str, attributes: Mapping[str, Any]) -> Multiscale | None:
-    """Read OME-Zarr metadata of version 0.4 or 0.5; None for a group that is no image.
+def read_multiscales(where: str, attributes: Mapping[str, Any]) -> tuple[Multiscale, ...]:
+    """Read OME-Zarr metadata of version 0.4 or 0.5: the images of a group, mostly one.
 
     Raises
     ------
@@ -174,31 +186,34 @@ def read_multiscale(where: str, attributes: Mapping[str, Any]) -> Multiscale | N
     """
     ome = attributes.get("ome", attributes)
     if not isinstance(ome, Mapping) or not ome.get("multiscales"):
-        return None
+        return ()
     try:
-        image = ome["multiscales"][0]
-        axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in image["axes"]]
-        outer, shift = _placed(image, len(axes))
-        own = [_placed(dataset, len(axes)) for dataset in image["datasets"]]
-        stretch = outer or (1.0,) * len(axes)
-        channels = ome.get("omero", {}).get("channels", [])
-        return Multiscale(
-            names=tuple(str(axis["name"]) for axis in axes),
-            paths=tuple(str(dataset["path"]) for dataset in image["datasets"]),
-            scales=tuple(
-                outer if scale is None else _each(operator.mul, scale, stretch) for scale, _ in own
-            ),
-            translations=tuple(
-                _each(operator.add, _each(operator.mul, at, stretch), shift) for _, at in own
-            ),
-            units=tuple(axis.get("unit") for axis in axes),
-            channel_names=tuple(str(c.get("label", "")) for c in channels),
-            version=str(ome.get("version", image.get("version", "?"))),
-        )
+        return tuple(_multiscale(image, ome) for image in ome["multiscales"])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SlideError(
             f"{where} has damaged OME-Zarr metadata: {error!r} in 'multiscales'; write it again"
         ) from error
+
+
+def _multiscale(image: Mapping[str, Any], ome: Mapping[str, Any]) -> Multiscale:
+    axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in image["axes"]]
+    outer, shift = _placed(image, len(axes))
+    own = [_placed(dataset, len(axes)) for dataset in image["datasets"]]
+    stretch = outer or (1.0,) * len(axes)
+    scales = [None if scale is None else _each(operator.mul, scale, stretch) for scale, _ in own]
+    channels = ome.get("omero", {}).get("channels", [])
+    return Multiscale(
+        names=tuple(str(axis["name"]) for axis in axes),
+        paths=tuple(str(dataset["path"]) for dataset in image["datasets"]),
+        scales=(scales[0] or outer, *scales[1:]) if scales else (),
+        translations=tuple(
+            _each(operator.add, _each(operator.mul, at, stretch), shift) for _, at in own
+        ),
+        units=tuple(axis.get("unit") for axis in axes),
+        channel_names=tuple(str(c.get("label", "")) for c in channels),
+        version=str(ome.get("version", image.get("version", "?"))),
+        name=str(image.get("name") or ""),
+    )
 
 
 def _placed(
