@@ -46,6 +46,7 @@ def jpeg_decoder(page: TiffPage | TiffFrame, keyframe: TiffPage) -> Callable[[by
     tables, header = page.jpegtables, keyframe.jpegheader
     samples = int(keyframe.samplesperpixel) if keyframe.planarconfig == 1 else 1
     turned = keyframe.photometric == YCBCR and samples == 3
+    signed = keyframe.dtype == np.int8  # which JPEG does not know
     # Of streams that begin with the whole slide's header (NDPI), which is too large for one.
     shape = None if header is None else (int(keyframe.tilelength), int(keyframe.tilewidth))
 
@@ -60,6 +61,8 @@ def jpeg_decoder(page: TiffPage | TiffFrame, keyframe: TiffPage) -> Callable[[by
             outcolorspace=_RGB if ycbcr else own,
             shape=shape,
         )
+        if signed:
+            array = array.view(np.int8)
         return array if array.ndim == 3 else array[..., np.newaxis]
 
     return run
@@ -69,6 +72,8 @@ def lerc_decoder(keyframe: TiffPage) -> Callable[[bytes], Pixels]:
     """Samples (y, x, c) of LERC segments, with NaN or alpha 0 where the codec has no value."""
     samples = int(keyframe.samplesperpixel) if keyframe.planarconfig == 1 else 1
     width = int(keyframe.tilewidth if keyframe.is_tiled else keyframe.imagewidth)
+    # LERC has an order of its own, but GDAL encodes values in that of the file.
+    swapped = keyframe.parent.byteorder == ">"
 
     def channels_last(found: Pixels) -> Pixels:
         """Bands that leave out different px are stored one after the other."""
@@ -78,6 +83,8 @@ def lerc_decoder(keyframe: TiffPage) -> Callable[[bytes], Pixels]:
 
     def run(data: bytes) -> Pixels:
         found, valid = imagecodecs.lerc_decode(data, masks=True)
+        if swapped:
+            found = found.byteswap()
         pixels = channels_last(found)
         held = np.ones((*pixels.shape[:2], 1), bool) if valid is None else channels_last(valid)
         if pixels.dtype.kind == "f":

@@ -1,10 +1,10 @@
 """What napari's OME-Zarr reader makes of a map: run by a test in a process of its own.
 
-    python -W ignore -m tests.output.napari_layers MAP
+    python -W ignore -m tests.output.napari_layers MAP...
 
-Prints, as JSON, for each layer its kind and the world coordinates of its first and last px.  napari
-and its plugins warn while they are loaded, which the tests' own process takes for errors; so they
-are only loaded in the function.
+Prints for each map a line of JSON: of each layer its kind and the world coordinates of its first
+and last px.  napari and its plugins warn while they are loaded, which the tests' own process takes
+for errors; so they are only loaded in the function.
 """
 
 from __future__ import annotations
@@ -39,4 +39,5 @@ def layers(root: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(layers(sys.argv[1])) + "\n")
+    for root in sys.argv[1:]:
+        sys.stdout.write(json.dumps(layers(root)) + "\n")

@@ -149,15 +149,19 @@ def test_bands_of_other_codecs_are_those_of_gdal(
     assert farthest(read(path), expected) == 0
 
 
+@pytest.mark.parametrize("order", ["LITTLE", "BIG"])
 @pytest.mark.parametrize("compression", ["lerc", "lerc_zstd"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_values_that_lerc_leaves_out_are_nan(count: int, compression: str, tmp_path: Path) -> None:
+def test_values_that_lerc_leaves_out_are_nan(
+    count: int, compression: str, order: str, tmp_path: Path
+) -> None:
     path = tmp_path / "a.tif"
     bands = slopes(count).astype(np.float32)
     bands[:, :50, :60] = np.nan
     bands[0, 100, 100] = np.nan
     profile = {"driver": "GTiff", "height": 200, "width": 300, "count": count, "dtype": "float32"}
-    with rasterio.open(path, "w", compress=compression, interleave="pixel", **profile) as raster:
+    how: dict[str, Any] = {"compress": compression, "interleave": "pixel", "ENDIANNESS": order}
+    with rasterio.open(path, "w", **how, **profile) as raster:
         raster.write(bands)
     with rasterio.open(path) as raster:
         expected = np.moveaxis(raster.read(), 0, -1)
@@ -175,6 +179,15 @@ def test_rgb_of_bioformats_is_what_it_was_given(name: str, tolerance: int) -> No
     y, x = np.mgrid[: found.shape[0], : found.shape[1]]
     # What JPEG costs such slopes.
     assert farthest(found, np.stack([x, y, 255 - x], axis=-1)) <= tolerance
+
+
+def test_signed_bytes_in_jpeg_are_those_of_gdal(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "height": 200, "width": 300, "count": 1, "dtype": "int8"}
+    with rasterio.open(tmp_path / "a.tif", "w", compress="jpeg", **profile) as raster:
+        raster.write((slopes(1) - 128).astype(np.int8))
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        expected = np.moveaxis(raster.read(), 0, -1)
+    assert farthest(read(tmp_path / "a.tif"), expected) == 0
 
 
 def test_inks_are_refused(tmp_path: Path) -> None:
