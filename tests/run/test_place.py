@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +15,14 @@ from torch import nn
 
 import gigafcn
 from gigafcn.geometry import Box
-from gigafcn.output import open_map
+from gigafcn.output import map_levels, open_map
 from gigafcn.output.metadata import level_transform
 from gigafcn.slide.opening import open_slide
+from tests.output.maps import a_spec
 from tests.run.small_nets import whole_numbers
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MPP = 0.25
+WRITTEN = Path(__file__).parents[1] / "data" / "ome_zarr"
 PLAIN: dict[str, Any] = {"scale": 1.0, "activation": "none", "dtype": "float32", "verify": False}
 
 
@@ -117,19 +118,10 @@ def test_resampled_sizes_that_are_rounded_keep_both_edges(tmp_path: Path) -> Non
 
 
 def test_a_map_of_an_earlier_version_keeps_its_place() -> None:
-    from tests.output.maps import a_spec
-
     spec = a_spec(stride=(Fraction(4),) * 2, mpp=(0.5, 0.5))
     old = {key: value for key, value in spec.to_json().items() if key != "place"}
     read = type(spec).from_json(old)
-    assert level_transform(read, gigafcn_levels(read)[0]) == ((2.0, 2.0), (0.75, 0.75))
-
-
-def gigafcn_levels(spec: Any) -> Any:
-    """Levels of a map."""
-    from gigafcn.output import map_levels
-
-    return map_levels(spec)
+    assert level_transform(read, map_levels(read)[0]) == ((2.0, 2.0), (0.75, 0.75))
 
 
 ELSEWHERE: dict[str, tuple[list[Any], list[Any], str | None]] = {
@@ -249,3 +241,51 @@ def test_a_level_that_lies_elsewhere_is_left_out_with_a_line(
     assert len(slide.levels) == 2
     assert slide.read(Box(0, 0, 1, 1), 1).shape == (1, 1, 3)
     assert "level 2 lies 20 micrometer from level 0 along x, 20 of its px" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("writer", ["ngff_zarr", "ome_zarr_py"])
+def test_what_writers_write_lies_at_one_place_at_every_level(
+    writer: str, version: str, tmp_path: Path
+) -> None:
+    # ngff-zarr places levels by centres, in µm; ome-zarr-py's user all of them alike, in nm.
+    name = f"{writer}_{version}"
+    with zipfile.ZipFile(WRITTEN / f"{name}.zip") as packed:
+        packed.extractall(tmp_path)
+    slide = tmp_path / f"{name}.zarr"
+    for level, size in enumerate((1, 2, 4)):
+        path = tmp_path / f"{level}.zarr"
+        gigafcn.infer(slide, Same(), path, level=level, **PLAIN)
+        scale, moved = transforms(path)
+        assert scale == pytest.approx([0.25 * size, 0.5 * size], rel=1e-12)
+        half = (size - 1) / 2
+        assert moved == pytest.approx([100 + half * 0.25, 30 + half * 0.5], rel=1e-12)
+
+
+def test_axes_of_a_stack_keep_their_numbers_apart(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=2)
+    group.create_array(
+        "0", data=np.ones((1, 3, 1, 64, 80), np.uint8) * np.arange(80, dtype=np.uint8)
+    )
+    space = {"type": "space", "unit": "micrometer"}
+    axes: list[Any] = [
+        {"name": "t", "type": "time"}, {"name": "c", "type": "channel"}, {"name": "z", **space},
+        {"name": "y", **space}, {"name": "x", **space},
+    ]  # fmt: skip
+    own = [
+        {"type": "scale", "scale": [1, 1, 3, 0.25, 0.5]},
+        {"type": "translation", "translation": [5, 6, 7, 8, 9]},
+    ]
+    datasets: Any = [{"path": "0", "coordinateTransformations": own}]
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": datasets}]
+    gigafcn.infer(tmp_path / "s.zarr", Same(), tmp_path / "m.zarr", **PLAIN)
+    assert transforms(tmp_path / "m.zarr") == ([0.25, 0.5], [8.0, 9.0])
+
+
+def test_a_transformation_that_is_not_followed_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    turn = {"type": "rotation", "rotation": [[1, 0, 0], [0, 0, 1], [0, 1, 0]]}
+    write_image(tmp_path / "s.zarr", levels_at((0, 0))[0], [turn], "micrometer")
+    open_slide(tmp_path / "s.zarr")
+    assert "'rotation'" in caplog.text
