@@ -101,10 +101,13 @@ def test_a_page_far_larger_than_its_file_is_refused_before_allocating(folder: Pa
 def test_other_channels_than_the_model_takes_are_refused_and_can_be_chosen(folder: Path) -> None:
     pixels = np.full((40, 40, 4), 90, np.uint8)
     pixels[7] = 91
-    tifffile.imwrite(folder / "four.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+    tifffile.imwrite(folder / "four.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
     message = refused_slide("four.tif", folder)
     assert message == ("four gives 4 channels, model tiny takes 3; choose them with --channels")
     assert gigafcn("infer", "four.tif", *MODEL, "--channels", "0,1,2", cwd=folder).code == 0
+    # Declared alpha is no channel to choose.
+    tifffile.imwrite(folder / "alpha.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+    assert gigafcn("infer", "alpha.tif", *MODEL, cwd=folder).code == 0
 
 
 def test_an_image_without_a_valid_map_is_refused(folder: Path) -> None:
