@@ -185,7 +185,8 @@ def _of_slide(slide: Slide, path: Path, page: _Page | None) -> Painted:
         opaque = share >= (np.iinfo(share.dtype).max / 2 if share.dtype.kind in "ui" else 0.5)
         values = np.delete(values, alpha, axis=2)
     if page is not None and page.white is not None:
-        values = (page.white - values.astype(np.float64)).astype(values.dtype)
+        white = page.white if values.dtype.kind == "u" else values.max()
+        values = values.dtype.type(white) - values
     held = None if found.marks is None else found.marks == Mark.HELD
     lossy = isinstance(slide, OpenSlideSlide) or (page is not None and page.lossy)
     return Painted(values, opaque, held, lossy)
