@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MASK_SUFFIX = ".msk"
 """GDAL's suffix, after the whole name, of a raster of masks."""
 
-_SEARCHED_PX = 1 << 22
-"""Px of a level that are read at once in search of one that holds data."""
+_SEARCHED_PX = 2048
+"""Side of what is read at once in search of a px that holds data."""
 
 Shape = tuple[int, int]
 
@@ -212,8 +212,13 @@ def _holds_some(slide: Slide, box: Box, level: int) -> bool:
 
 
 def _from_the_middle(slide: Slide, level: int) -> list[Box]:
-    """Bands of a level, those of its middle first."""
+    """Squares of a level, those of its middle first."""
     height, width = slide.levels[level].shape
-    step = max(1, slide.levels[level].decoded_rows, _SEARCHED_PX // width)
-    bands = [Box(y, 0, min(y + step, height), width) for y in range(0, height, step)]
-    return sorted(bands, key=lambda band: abs(band.y0 + band.y1 - height))
+    squares = [
+        Box(y, x, min(y + _SEARCHED_PX, height), min(x + _SEARCHED_PX, width))
+        for y in range(0, height, _SEARCHED_PX)
+        for x in range(0, width, _SEARCHED_PX)
+    ]
+    return sorted(
+        squares, key=lambda box: abs(box.y0 + box.y1 - height) + abs(box.x0 + box.x1 - width)
+    )
