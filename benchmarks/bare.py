@@ -115,6 +115,6 @@ def paired(
     return base, times
 
 
-def rand_input(size: int) -> Tensor:
-    """A preloaded image (1, 3, size, size), channels-last."""
-    return torch.rand(1, 3, size, size).contiguous(memory_format=torch.channels_last)
+def rand_input(size: tuple[int, int]) -> Tensor:
+    """A preloaded image (1, 3, y, x), channels-last."""
+    return torch.rand(1, 3, *size).contiguous(memory_format=torch.channels_last)

@@ -93,6 +93,50 @@ class ResNet18UNet(nn.Module):
         return result
 
 
+class CeilResNet18UNet(ResNet18UNet):
+    """The same with a pool that rounds up and resizes to the skips' sizes: it has no period."""
+
+    def __init__(self, classes: int = 3, width: int = 64) -> None:
+        super().__init__(classes, width)
+        self.pool = nn.MaxPool2d(3, 2, 1, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 3, y, x) to (b, classes, y, x), for any y and x."""
+        skips = [x, self.stem(x)]
+        x = self.pool(skips[-1])
+        for stage in self.stages:
+            x = stage(x)
+            skips.append(x)
+        skips.pop()
+        for block in self.decoder:
+            skip = skips.pop()
+            x = nn.functional.interpolate(x, size=skip.shape[2:], mode="bilinear")
+            x = block(torch.cat([x, skip], dim=1) if skips else x)
+        result: Tensor = self.head(x)
+        return result
+
+
+class ValidThenResized(nn.Module):
+    """Convolutions without padding, resized to the image in the end: it has no period."""
+
+    def __init__(self, classes: int = 3, width: int = 32, depth: int = 4) -> None:
+        super().__init__()
+        sides = [3, *([width] * depth)]
+        self.body = nn.Sequential(*(_valid(a, b) for a, b in itertools.pairwise(sides)))
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 3, y, x) to (b, classes, y, x)."""
+        scores = self.head(self.body(x))
+        return nn.functional.interpolate(scores, size=x.shape[2:], mode="bilinear")
+
+
+def _valid(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
 class ResNet18Classifier(nn.Module):
     """ResNet-18 up to its global average, and scores of the classes: one answer per patch.
 

@@ -27,12 +27,16 @@ def speed_table(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         sweep, infer = row["sweep_over_bare_range"], row["infer_over_bare_range"]
         lines.append(
-            f"| {row['model']}, {row['size_px']}² | {row['bare_mpx_s']:.2f} Mpx/s "
+            f"| {row['model']}, {_size(row['size_px'])} | {row['bare_mpx_s']:.2f} Mpx/s "
             f"({row['bare_setting']}) | {row['sweep_mpx_s']:.2f} | {row['infer_mpx_s']:.2f} | "
             f"**{row['sweep_over_bare']:.2f}** ({sweep[0]:.2f} to {sweep[1]:.2f}) | "
             f"**{row['infer_over_bare']:.2f}** ({infer[0]:.2f} to {infer[1]:.2f}) |"
         )
     return lines
+
+
+def _size(px: int | list[int]) -> str:
+    return f"{px}²" if isinstance(px, int) else " x ".join(str(n) for n in px)
 
 
 def memory_table(rows: list[dict[str, Any]]) -> list[str]:
