@@ -253,7 +253,9 @@ def _padding(footprint: Footprint) -> str:
         return f"not padded, since there is no period: {footprint.no_period}"
     if footprint.pads_itself:
         return "not padded, since the model pads them on both sides by itself"
-    return "padded to whole periods, or as they are with --pad none"
+    if footprint.period == (1, 1):
+        return "as they are"
+    return "padded to whole periods" + ("" if any(footprint.lost) else "; not with --pad none")
 
 
 def _pair(value: tuple[object, object] | None) -> str:

@@ -123,3 +123,27 @@ def wide() -> nn.Module:
     torch.manual_seed(0)
     layers = [nn.Conv2d(c, 2, 3, padding=30, dilation=30) for c in (3, 2)]
     return nn.Sequential(*layers)
+
+
+def halved() -> nn.Module:
+    """A level down by 8 and up again: a period of 8 px."""
+    torch.manual_seed(0)
+    down = nn.Conv2d(3, 4, 3, stride=8, padding=1)
+    return nn.Sequential(down, nn.ReLU(), nn.ConvTranspose2d(4, 2, 8, stride=8))
+
+
+class Resized(nn.Module):
+    """Loses 2 px and is resized to the image: no period."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return nn.functional.interpolate(self.conv(image), size=image.shape[2:], mode="bilinear")
+
+
+def resized() -> nn.Module:
+    """Loses 2 px and is resized to the image: no period."""
+    torch.manual_seed(0)
+    return Resized()
