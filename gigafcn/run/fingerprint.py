@@ -49,12 +49,14 @@ def fingerprint(request: Request) -> dict[str, Any]:
         for field in fields(Options)
         if field.name not in NOT_OF_THE_MAP
     }
+    place = request.plan.spec.place
     found = {
         "gigafcn": version("gigafcn"),
         "slide": request.slide.fingerprint(),
         "weights": model.weights_hash(),
         "layers": code,
         "tissue": tissue_identity(request.options),
+        "place": None if place is None else place.to_json(),
         FULL: _full_hash(request),
         **options,
     }

@@ -109,6 +109,7 @@ class TurnedSlide:
                 level,
                 shape=_swapped(level.shape, turn),
                 downsample=_swapped(level.downsample, turn),
+                stated=None if level.stated is None else _swapped(level.stated, turn),
             )
             for level in stored.levels
         )

@@ -14,6 +14,7 @@ import zarr
 from torch import nn
 
 import gigafcn
+from gigafcn.errors import UsageError
 from gigafcn.geometry import Box
 from gigafcn.output import map_levels, open_map
 from gigafcn.output.metadata import level_transform
@@ -289,3 +290,14 @@ def test_a_transformation_that_is_not_followed_is_said(
     write_image(tmp_path / "s.zarr", levels_at((0, 0))[0], [turn], "micrometer")
     open_slide(tmp_path / "s.zarr")
     assert "'rotation'" in caplog.text
+
+
+def test_a_slide_that_was_moved_since_is_no_finished_run(tmp_path: Path) -> None:
+    own, _, unit = ELSEWHERE["the whole"]
+    for moved in (100, 101):
+        whole = [{"type": "translation", "translation": [0, moved, 30]}]
+        write_image(tmp_path / "s.zarr", own, whole, unit)
+        if moved == 100:
+            gigafcn.infer(tmp_path / "s.zarr", Same(), tmp_path / "m.zarr", **PLAIN)
+    with pytest.raises(UsageError, match="place was"):
+        gigafcn.infer(tmp_path / "s.zarr", Same(), tmp_path / "m.zarr", **PLAIN)
