@@ -95,7 +95,7 @@ def ome_view(text: str, path: Path, pages: int) -> OmeView | None:
     if companion is not None:
         root = companion
     own = _Own(uuid, path.name, pages, unnamed=companion is None)
-    own, images = own.renamed(root), []
+    own, images = own.settled(root), []
     alone = all(own.holds(data) for data in _tiff_data(root))
     for index, image in enumerate(_children(root, "Image")):
         for pixels in _children(image, "Pixels")[:1]:
@@ -123,20 +123,25 @@ class _Own:
     def holds(self, data: Element) -> bool:
         """Whether a TiffData is about planes of this file."""
         for uuid in _children(data, "UUID"):
-            if self.uuid is not None and uuid.text is not None:
-                return uuid.text.strip() == self.uuid
+            if self.uuid is not None:
+                return (uuid.text or "").strip() == self.uuid
             return uuid.get("FileName", "").lower() == self.name.lower()
         return self.unnamed
 
-    def renamed(self, root: Element) -> _Own:
-        """The same where the file lost the only name that the XML knows, and has no UUID."""
-        named = {
-            uuid.get("FileName", "")
-            for data in _tiff_data(root)
-            for uuid in _children(data, "UUID")
-        }
-        only = len(named) == 1 and self.uuid is None and self.unnamed
-        return replace(self, name=named.pop()) if only else self
+    def settled(self, root: Element) -> _Own:
+        """The same, known by its name where no UUID of the XML is its own.
+
+        A file that lost the only name that the XML knows, and has no UUID, is that one.
+        """
+        known = [uuid for data in _tiff_data(root) for uuid in _children(data, "UUID")]
+        by_name = self.uuid is None or all((one.text or "").strip() != self.uuid for one in known)
+        names = {one.get("FileName", "") for one in known}
+        renamed = len(names) == 1 and self.uuid is None and self.unnamed
+        return replace(
+            self,
+            uuid=None if by_name else self.uuid,
+            name=names.pop() if renamed else self.name,
+        )
 
 
 def image_names(text: bytes) -> list[str]:
@@ -151,7 +156,9 @@ def _reduce(pixels: Element, own: _Own) -> dict[int, tuple[int, ...]]:
     channels = _children(pixels, "Channel")
     samples = int(channels[0].get("SamplesPerPixel", 1)) if channels else 1
     sizes = [int(pixels.get(f"Size{axis}", 1)) for axis in axes]
-    sizes = [n // samples if axis == "C" else n for n, axis in zip(sizes, axes, strict=True)]
+    sizes = [
+        max(1, n // samples) if axis == "C" else n for n, axis in zip(sizes, axes, strict=True)
+    ]
     data = _children(pixels, "TiffData")
     planes = {page: place for one in data if own.holds(one)
               for page, place in _planes(one, axes, sizes, own.pages)}  # fmt: skip

@@ -133,25 +133,16 @@ def _ome_mpp(pixels: ElementTree.Element | None) -> tuple[float, float] | None:
 def stated_factors(base: TiffPage, level: TiffPage) -> Factors | None:
     """How much larger a level's px are than level 0's by the resolution tags of both pages.
 
-    None where they say nothing: without tags, or where a level repeats those of level 0, as many
-    writers do.
+    None where they say nothing: without tags that can be believed, or where a level repeats those
+    of level 0, as many writers do.
     """
-    (y, x), (level_y, level_x) = (_unit_per_px(page) or (0.0, 0.0) for page in (base, level))
-    units = {int(page.tags.valueof(_RESOLUTION_UNIT, 2)) for page in (base, level)}
-    if min(y, x, level_y, level_x) <= 0 or (y, x) == (level_y, level_x) or len(units) > 1:
+    full, own = (
+        _resolution_mpp(page, _UNITS.get(int(page.tags.valueof(_RESOLUTION_UNIT, 2))))
+        for page in (base, level)
+    )
+    if full is None or own is None or own == full:
         return None
-    return level_y / y, level_x / x
-
-
-def _unit_per_px(page: TiffPage) -> tuple[float, float] | None:
-    """Size (y, x) of a px by the tags, in their unit; None unless both are positive."""
-    sizes = []
-    for code in (_Y_RESOLUTION, _X_RESOLUTION):
-        ratio = page.tags.valueof(code)
-        if not isinstance(ratio, tuple) or len(ratio) != 2 or min(ratio) <= 0:
-            return None
-        sizes.append(ratio[1] / ratio[0])
-    return sizes[0], sizes[1]
+    return own[0] / full[0], own[1] / full[1]
 
 
 def _imagej_mpp(tif: TiffFile, page: TiffPage) -> tuple[float, float] | None:
@@ -168,5 +159,10 @@ def _aperio_mpp(page: TiffPage) -> tuple[float, float] | None:
 
 def _resolution_mpp(page: TiffPage, unit: object) -> tuple[float, float] | None:
     """Invert px per unit; None without unit, tags, or a positive resolution."""
-    sizes = _unit_per_px(page)
-    return None if sizes is None else plausible_mpp(*(in_micrometres(n, unit) for n in sizes))
+    sizes: list[float | None] = []
+    for code in (_Y_RESOLUTION, _X_RESOLUTION):
+        ratio = page.tags.valueof(code)
+        if not isinstance(ratio, tuple) or len(ratio) != 2 or min(ratio) <= 0:
+            return None
+        sizes.append(in_micrometres(ratio[1] / ratio[0], unit))
+    return plausible_mpp(sizes[0], sizes[1])

@@ -176,6 +176,24 @@ def test_an_older_layout_without_a_list_of_series_is_read_by_its_numbers(
         open_slide(tmp_path / "a.zarr" / "0")
 
 
+def test_several_images_of_one_group_are_told_apart(tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=2)
+    axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "yx"]
+    images: Any = []
+    for number, name in enumerate(("overview", "raw", "deconvolved")):
+        group.create_array(name, data=np.full((40 + number, 50), number, np.uint8))
+        scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+        datasets = [{"path": name, "coordinateTransformations": scale}]
+        images.append({"axes": axes, "version": "0.4", "name": name, "datasets": datasets})
+    group.attrs["multiscales"] = images
+    with pytest.raises(QuestionError, match="holds 2 images") as asked:
+        open_slide(tmp_path / "a.zarr")
+    assert [one.value for one in asked.value.answers] == ["1", "2"]
+    assert (whole(open_slide(tmp_path / "a.zarr", image=2)) == 2).all()
+    group.attrs["multiscales"] = images[:2]
+    assert (whole(open_slide(tmp_path / "a.zarr")) == 1).all()
+
+
 def test_a_plate_is_refused_with_what_to_name(tmp_path: Path) -> None:
     plate = {"rows": [{"name": "A"}], "columns": [{"name": "1"}], "version": "0.4"}
     attributes: dict[str, Any] = {"plate": plate, "bioformats2raw.layout": 3}

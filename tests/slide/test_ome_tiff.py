@@ -99,6 +99,20 @@ def test_an_image_whose_planes_lie_in_another_file_says_nothing_of_this_one(
     np.testing.assert_array_equal(whole(slide), np.moveaxis(planes, 0, -1))
 
 
+def test_a_file_whose_uuid_was_changed_is_known_by_its_name(
+    tmp_path: Path, make_pixels: Any
+) -> None:
+    planes = make_pixels(2, 64, 96)
+    there = f'<UUID FileName="b.ome.tif">{OTHER}</UUID>'
+    here = '<UUID FileName="a.ome.tif">urn:uuid:before</UUID>'
+    images = [
+        image_xml(0, (64, 96), ("DAPI", "CD3"), planes_of(there, 2), size=2),
+        image_xml(1, (64, 96), ("CD8", "PanCK"), planes_of(here, 2)),
+    ]
+    slide = open_slide(write(tmp_path / "a.ome.tif", planes, images, "urn:uuid:after"))
+    assert (slide.mpp, slide.channel_names) == ((0.25, 0.25), ("CD8", "PanCK"))
+
+
 def test_a_file_without_uuid_is_known_when_it_was_renamed(tmp_path: Path, make_pixels: Any) -> None:
     planes = make_pixels(2, 64, 96)
     data = planes_of(f'<UUID FileName="before.ome.tif">{OTHER}</UUID>', 2)
