@@ -24,7 +24,7 @@ from gigafcn.graph.reach import (
     lost_margin,
     output_period,
 )
-from gigafcn.graph.sizing import sizing
+from gigafcn.graph.sizing import carried_scales, sizing, uneven_graphs
 from gigafcn.graph.strides import node_strides, period, shift_invariant
 from gigafcn.graph.trace import Trace, TracedProgram, trace
 from gigafcn.plan.sweep_plan import plan_sweep
@@ -107,6 +107,9 @@ class Footprint:
     """Whether it pads images on both sides by amounts that depend on their size, and cuts that off:
     such a model runs on the image itself too."""
 
+    of_image: bool = field(default=False, compare=False)
+    """Whether the graph is for the size of one image that is mapped, and not any."""
+
     @property
     def local(self) -> bool:
         """Whether exact tiling is possible."""
@@ -126,32 +129,48 @@ class Footprint:
         For output px j with input cell ``[floor(j * stride), ceil((j + 1) * stride))`` the most of
         ``cell.start - need.start`` and of ``need.stop - cell.stop``, over one period far from the
         borders; where a model is not the same at every position (aligned corners, uneven resizes)
-        or mirrors its borders, over every px of an image that is larger than two footprints.
-        Output px that read nothing count for none.
+        or mirrors its borders, over every px of an image that is larger than two footprints; and
+        where it has no period, of images some px larger too.  Output px that read nothing count
+        for none.
         """
-        return (0, 0, 0, 0) if self.graph is None else halo(self._far_graph, aligned=False)
+        return self._halo(aligned=False)
 
     @cached_property
     def halo_aligned(self) -> Halo:
         """The same for a tile of whole periods."""
-        return (0, 0, 0, 0) if self.graph is None else halo(self._far_graph, aligned=True)
+        return self._halo(aligned=True)
+
+    def _halo(self, *, aligned: bool) -> Halo:
+        if self.graph is None:
+            return 0, 0, 0, 0
+        sides = [
+            halo(graph, self.stride, aligned=aligned)
+            for graph in (self._far_graph, *self._uneven_graphs)
+        ]
+        worst = [max(side) for side in zip(*sides, strict=True)]
+        return worst[0], worst[1], worst[2], worst[3]
+
+    @cached_property
+    def _uneven_graphs(self) -> tuple[ModelGraph, ...]:
+        """Graphs at sizes that round otherwise, of a model without a period and of no one image."""
+        if not self.no_period or self.of_image or self.graph is None:
+            return ()
+        programs = Programs(self.module, self.channels)
+        return uneven_graphs(programs, self.graph, self.output, self.stride)
 
     @cached_property
     def _far_graph(self) -> ModelGraph:
-        """The graph at a size whose middle pixels see no border, and no larger than it must be."""
+        """The graph at a size whose middle pixels see no border."""
         assert self.graph is not None
-        if max(self.graph.size) <= FAR_PX or not self.others:
-            return far_from_borders(self.graph)
-        small = min(self.others, key=lambda graph: max(graph.size))
-        return far_from_borders(replace(small, scales=self.graph.scales))
+        return far_from_borders(self.graph)
 
     def at(self, graph: ModelGraph) -> Footprint:
-        """The same model traced at another, usually larger, size.
+        """The same model at the size of an image, where it must do what it does at others.
 
         Raises
         ------
         NonLocalError
-            If what it does there is not what it does at other sizes.
+            If it does not.
         """
         scales = None if self.graph is None else self.graph.scales
         blockers = growing((graph, *self.others))
@@ -160,8 +179,8 @@ class Footprint:
             blockers = () if found.others else found.blockers or blockers
         replace(self, blockers=blockers).require_local()
         if scales is not None:
-            graph = replace(graph, scales=_carried(scales, graph, self.stride))
-        return replace(self, graph=graph)
+            graph = replace(graph, scales=carried_scales(scales, graph, self.stride))
+        return replace(self, graph=graph, of_image=True)
 
     def need(self, box: Sequence[int], image_shape: tuple[int, int]) -> Box:
         """Input box (y0, x0, y1, x1) that an output box depends on, clipped to the image.
@@ -329,20 +348,6 @@ def _footprint(programs: Programs, program: TracedProgram, output: str | int | N
         no_period=sizes.no_period,
         pads_itself=sizes.pads_itself,
     )
-
-
-def _carried(
-    scales: tuple[tuple[Fraction, Fraction], ...],
-    graph: ModelGraph,
-    stride: tuple[Fraction, Fraction],
-) -> tuple[tuple[Fraction, Fraction], ...]:
-    """Scales of a graph at another size, where the model may pad and cut by other ops."""
-    if len(scales) == len(graph.nodes):
-        return scales
-    rows, columns = (node_strides(graph, axis) for axis in (0, 1))
-    own = list(zip(rows, columns, strict=True))
-    own[graph.output] = stride
-    return tuple(own)
 
 
 def _blocked(programs: Programs, program: TracedProgram, found: Trace) -> Footprint:

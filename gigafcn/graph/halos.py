@@ -7,19 +7,22 @@ the needs of every output position are composed backward at once, as arrays of f
 
 from __future__ import annotations
 
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gigafcn.geometry import Span
 from gigafcn.graph.reach import Halo, output_period
+from gigafcn.graph.rules.regroup import PixelView
 from gigafcn.graph.rules.resample import Bilinear
 from gigafcn.graph.rules.shape import BorderPad
 from gigafcn.graph.rules.taps import TapResize
-from gigafcn.graph.strides import node_strides, shift_invariant
+from gigafcn.graph.strides import Resize, rule_stride, shift_invariant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from fractions import Fraction
 
     from numpy.typing import NDArray
 
@@ -32,37 +35,44 @@ FAR = np.iinfo(np.int64).max // 4
 """Beyond any position: an empty need starts there and ends at its negative."""
 
 
-def halo(graph: ModelGraph, *, aligned: bool) -> Halo:
+def halo(graph: ModelGraph, stride: tuple[Fraction, Fraction], *, aligned: bool) -> Halo:
     """(top, bottom, left, right) input px of an output pixel, or of a tile of whole periods.
 
     For output px j with input cell ``[floor(j * stride), ceil((j + 1) * stride))`` these are
     ``cell.start - need.start`` and ``need.stop - cell.stop``, the most of all places; px that read
     nothing count for none.
     """
-    return *_margins(graph, 0, aligned=aligned), *_margins(graph, 1, aligned=aligned)
+    top, bottom = _margins(graph, 0, stride[0], aligned=aligned)
+    left, right = _margins(graph, 1, stride[1], aligned=aligned)
+    return top, bottom, left, right
 
 
-def _margins(graph: ModelGraph, axis: int, *, aligned: bool) -> tuple[int, int]:
+def _margins(graph: ModelGraph, axis: int, stride: Fraction, *, aligned: bool) -> tuple[int, int]:
     """The most (before, after) of all pixels, or of all tiles of one whole period."""
-    found = list(_in_the_middle(graph, axis, aligned=aligned))
+    length, size = output_period(graph, axis), graph.result.grid[axis]
+    width = length if aligned else 1
+    found: list[tuple[int, int]] = []
     if not _alike_everywhere(graph):
-        found.append(_everywhere(graph, axis, output_period(graph, axis) if aligned else 1))
+        found.append(_everywhere(graph, axis, stride, width))
+    reach = sum(found[0]) + length * stride if found else 0
+    if not found or (length <= size and 2 * reach >= graph.size[axis]):
+        # Of images smaller than two footprints, which the borders cut, the middle shows more.
+        found += _in_the_middle(graph, axis, stride, width)
     if not found:
         return 0, 0
     return max(before for before, _ in found), max(after for _, after in found)
 
 
-def _in_the_middle(graph: ModelGraph, axis: int, *, aligned: bool) -> Iterable[tuple[int, int]]:
-    """(before, after) of the positions of one period, or of that period, as if without edges."""
-    stride, length = node_strides(graph, axis)[graph.output], output_period(graph, axis)
+def _in_the_middle(
+    graph: ModelGraph, axis: int, stride: Fraction, width: int
+) -> Iterable[tuple[int, int]]:
+    """(before, after) of the tiles of a width in one period, as if there were no edges."""
+    length = output_period(graph, axis)
     start = graph.result.grid[axis] // 2 // length * length
-    width = length if aligned else 1
     for j in range(start, start + length, width):
         need = graph.need(Span(j, j + width), axis, clip=False)
         if not need.is_empty:
-            cell_start = j * stride.numerator // stride.denominator
-            cell_stop = -((-(j + width) * stride.numerator) // stride.denominator)
-            yield cell_start - need.start, need.stop - cell_stop
+            yield floor(j * stride) - need.start, need.stop - ceil((j + width) * stride)
 
 
 def _alike_everywhere(graph: ModelGraph) -> bool:
@@ -71,9 +81,9 @@ def _alike_everywhere(graph: ModelGraph) -> bool:
     return shift_invariant(graph) and not any(isinstance(n.rule, unlike) for n in graph.nodes)
 
 
-def _everywhere(graph: ModelGraph, axis: int, width: int) -> tuple[int, int]:
+def _everywhere(graph: ModelGraph, axis: int, stride: Fraction, width: int) -> tuple[int, int]:
     """The most (before, after) of all tiles of a width, each cut to the image."""
-    stride, size = node_strides(graph, axis)[graph.output], graph.result.grid[axis]
+    size = graph.result.grid[axis]
     start = np.arange(0, size, width, dtype=np.int64)
     stop = np.minimum(start + width, size)
     first, last = _needs(graph, axis, start, stop)
@@ -116,13 +126,39 @@ def _read(
     probe = Span(0, 1)
     if rule.need(probe, axis) is probe:  # given back as it is, as any other would be
         return start, stop
-    singles = [rule.need(Span(i, i + 1), axis) for i in range(size)]
-    firsts = np.array([FAR if one.is_empty else one.start for one in singles], np.int64)
-    lasts = np.array([-FAR if one.is_empty else one.stop for one in singles], np.int64)
+    firsts, lasts = _singles(rule, axis, size)
     read = start < stop
     low, high = np.where(read, start, 0), np.where(read, stop, 1)
     first, last = _least(firsts, low, high), -_least(-lasts, low, high)
     return np.where(read, first, FAR), np.where(read, last, -FAR)
+
+
+def _singles(rule: Rule, axis: int, size: int) -> tuple[Positions, Positions]:
+    """First and last that each of a rule's output positions reads."""
+    if isinstance(rule, Resize):
+        return rule.reads(Span(0, size), axis)
+    every = np.arange(size, dtype=np.int64)
+    if isinstance(rule, BorderPad):
+        before, inner = rule.before[axis], rule.grid[axis]
+        edges = [*range(before), *range(before + inner, size)]
+        first, last = every - before, every - before + 1
+        first[edges], last[edges] = _needs_of(rule, axis, edges)
+        return first, last
+    # All others do the same again after some positions, some input positions farther.
+    stride = rule_stride(rule, axis)
+    cycle, step = stride.denominator, stride.numerator
+    if isinstance(rule, PixelView):
+        cycle, step = rule.merged[axis], rule.split[axis]
+    first, last = _needs_of(rule, axis, range(cycle))
+    shift = every // cycle * step
+    return first[every % cycle] + shift, last[every % cycle] + shift
+
+
+def _needs_of(rule: Rule, axis: int, positions: Iterable[int]) -> tuple[Positions, Positions]:
+    needs = [rule.need(Span(i, i + 1), axis) for i in positions]
+    first = [FAR if need.is_empty else need.start for need in needs]
+    last = [-FAR if need.is_empty else need.stop for need in needs]
+    return np.array(first, np.int64), np.array(last, np.int64)
 
 
 def _least(values: Positions, start: Positions, stop: Positions) -> Positions:

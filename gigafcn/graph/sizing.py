@@ -32,6 +32,9 @@ MAX_PERIOD = 1024
 ODD_PX = (1, 3)
 """Px more than a multiple of the period, at which a model shows how it pads by itself."""
 
+UNEVEN_PX = (1, 2, 3, 5)
+"""Px more at which halos of models without a period are looked at too."""
+
 MOST_PARTS = 64
 """Of which a scale may be a whole number."""
 
@@ -158,3 +161,29 @@ def _does_not_follow(graphs: Sequence[ModelGraph], index: int, axis: int) -> Blo
     sizes = ", ".join(f"{g.nodes[index].grid[axis]} px for {g.size[axis]}" for g in graphs)
     reason = f"its size along {'yx'[axis]} does not follow the image's: {sizes}"
     return Blocker(node.layer, node.op, reason)
+
+
+def carried_scales(
+    scales: tuple[tuple[Fraction, Fraction], ...],
+    graph: ModelGraph,
+    stride: tuple[Fraction, Fraction],
+) -> tuple[tuple[Fraction, Fraction], ...]:
+    """Scales of a graph at another size, where the model may pad and cut by other ops."""
+    if len(scales) == len(graph.nodes):
+        return scales
+    rows, columns = (node_strides(graph, axis) for axis in (0, 1))
+    own = list(zip(rows, columns, strict=True))
+    own[graph.output] = stride
+    return tuple(own)
+
+
+def uneven_graphs(
+    programs: Programs, graph: ModelGraph, output: str, stride: tuple[Fraction, Fraction]
+) -> tuple[ModelGraph, ...]:
+    """Graphs of a model without a period at sizes some px larger, which round otherwise."""
+    found = []
+    for more in UNEVEN_PX:
+        other = _retraced(programs, (graph.size[0] + more, graph.size[1] + more), output)
+        if graph.scales is not None and other is not None:
+            found.append(replace(other, scales=carried_scales(graph.scales, other, stride)))
+    return tuple(found)

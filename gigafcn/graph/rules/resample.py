@@ -40,6 +40,11 @@ Pair = tuple[int, int]
 Scales = tuple[float | None, float | None]
 """Scale factors (y, x) as given by the model, None where a size was given instead."""
 
+if TYPE_CHECKING:
+    Reads = tuple[NDArray[np.int64], NDArray[np.int64]]
+    """Of each output position within the tensor: the first input position, and the one after the
+    last, that it reads."""
+
 EXACT_FLOAT32 = 1 << 22
 """Below this output position, half-pixel coordinates of a power-of-two resize are exact."""
 
@@ -73,6 +78,11 @@ class Nearest:
         index = np.floor((position.astype(np.float32) + offset) * scale).astype(np.int64)
         clipped: NDArray[np.int64] = np.minimum(index, size - 1)
         return clipped
+
+    def reads(self, out: Span, axis: int) -> Reads:
+        """See :data:`Reads`."""
+        sources = self.sources(out, axis)
+        return sources, sources + 1
 
     def need(self, out: Span, axis: int) -> Span:
         """See :class:`Rule`."""
@@ -136,6 +146,11 @@ class Bilinear:
         exact = np.float64(scale) * (position.astype(np.float64) + 0.5) - 0.5
         clamped: NDArray[Any] = np.maximum(exact.astype(real), real(0))
         return clamped
+
+    def reads(self, out: Span, axis: int) -> Reads:
+        """See :data:`Reads`."""
+        lower, upper, _ = self._sources(out, axis)
+        return lower, upper + 1
 
     def need(self, out: Span, axis: int) -> Span:
         """See :class:`Rule`."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gigafcn.graph.rules.resample import Reads
+
 aten = torch.ops.aten
 Pair = tuple[int, int]
 
@@ -115,6 +117,11 @@ class TapResize:
             triangle: NDArray[Any] = np.maximum(1 - distance, 0)
             return triangle
         return _cubic(distance, CUBIC_ANTIALIASED)
+
+    def reads(self, out: Span, axis: int) -> Reads:
+        """See :data:`gigafcn.graph.rules.resample.Reads`."""
+        taps = self.taps(out, axis)
+        return np.maximum(taps.first, 0), np.minimum(taps.first + taps.count, self.grid[axis])
 
     def need(self, out: Span, axis: int) -> Span:
         """See :class:`Rule`.
