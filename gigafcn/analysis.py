@@ -143,12 +143,7 @@ class Footprint:
     def _halo(self, *, aligned: bool) -> Halo:
         if self.graph is None:
             return 0, 0, 0, 0
-        sides = [
-            halo(graph, self.stride, aligned=aligned)
-            for graph in (self._far_graph, *self._uneven_graphs)
-        ]
-        worst = [max(side) for side in zip(*sides, strict=True)]
-        return worst[0], worst[1], worst[2], worst[3]
+        return halo((self._far_graph, *self._uneven_graphs), self.stride, aligned=aligned)
 
     @cached_property
     def _uneven_graphs(self) -> tuple[ModelGraph, ...]:

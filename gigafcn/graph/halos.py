@@ -21,7 +21,7 @@ from gigafcn.graph.rules.taps import TapResize
 from gigafcn.graph.strides import Resize, rule_stride, shift_invariant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from fractions import Fraction
 
     from numpy.typing import NDArray
@@ -35,16 +35,27 @@ FAR = np.iinfo(np.int64).max // 4
 """Beyond any position: an empty need starts there and ends at its negative."""
 
 
-def halo(graph: ModelGraph, stride: tuple[Fraction, Fraction], *, aligned: bool) -> Halo:
+def halo(graphs: Sequence[ModelGraph], stride: tuple[Fraction, Fraction], *, aligned: bool) -> Halo:
     """(top, bottom, left, right) input px of an output pixel, or of a tile of whole periods.
 
     For output px j with input cell ``[floor(j * stride), ceil((j + 1) * stride))`` these are
     ``cell.start - need.start`` and ``need.stop - cell.stop``, the most of all places; px that read
     nothing count for none.
+
+    Parameters
+    ----------
+    graphs
+        Of one model at one image size or several; the most of all counts.
+    stride
+        Input px (y, x) per output px.
+    aligned
+        Whether tiles of whole periods are meant.
     """
-    top, bottom = _margins(graph, 0, stride[0], aligned=aligned)
-    left, right = _margins(graph, 1, stride[1], aligned=aligned)
-    return top, bottom, left, right
+    y, x = (
+        [_margins(graph, axis, stride[axis], aligned=aligned) for graph in graphs]
+        for axis in (0, 1)
+    )
+    return max(y)[0], max(after for _, after in y), max(x)[0], max(after for _, after in x)
 
 
 def _margins(graph: ModelGraph, axis: int, stride: Fraction, *, aligned: bool) -> tuple[int, int]:

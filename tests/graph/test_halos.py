@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
@@ -147,3 +148,37 @@ def test_a_footprints_own_needs_lie_within_its_halo(box: tuple[int, int, int, in
     need = found.need(box, (264, 332))
     top, bottom, left, right = found.halo
     assert Box(box[0] - top, box[1] - left, box[2] + bottom, box[3] + right).contains(need)
+
+
+class Rounded(nn.Module):
+    """Pools that round up, resized to the image: sizes repeat after no usable number of px."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.max_pool2d(self.conv(x), 3, 2, 1, ceil_mode=True)
+        y = functional.max_pool2d(y, 3, 2, 1, ceil_mode=True)
+        return functional.interpolate(y, size=x.shape[2:])
+
+
+def test_the_halo_of_a_model_without_a_period_holds_at_odd_and_even_sizes() -> None:
+    found = analyze(Rounded().eval())
+    assert found.no_period
+    for size in ((261, 331), (256, 256), (514, 643), (259, 388)):
+        graph = trace(found.module, 3, size).graph
+        assert graph is not None
+        sides = margins(graph, found)
+        assert all(one <= most for one, most in zip(sides, found.halo, strict=True))
+        assert found.at(graph).halo == sides
+
+
+def test_the_halo_of_a_large_image_takes_no_time() -> None:
+    found = analyze(randomised(NETS["aligned"]()))
+    graph = trace(found.module, 3, (100_004, 99_992)).graph
+    assert graph is not None
+    start = time.perf_counter()
+    assert found.at(graph).halo == found.halo
+    # 0.1 s on a quiet machine; position by position it took half a minute.
+    assert time.perf_counter() - start < 5
