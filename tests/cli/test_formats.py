@@ -159,3 +159,24 @@ def test_an_ndpi_without_restart_markers_is_refused_with_a_way_out(folder: Path)
     message = refused(3, "infer", "a.ndpi", *MODEL, cwd=folder)
     assert "an NDPI without restart markers is one such tile" in message
     assert "vips tiffsave" in message
+
+
+def test_an_orientation_is_said_and_applied_when_asked_for(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 130, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(folder / "photo.png", exif=exif)
+    ended = gigafcn("infer", "photo.png", *MODEL, "-o", "a.zarr", cwd=folder)
+    assert ended.code == 0
+    (line,) = [line for line in ended.err.splitlines() if "orientation 6" in line]
+    assert "taken as stored: --orient turns it" in line
+    assert gigafcn("infer", "photo.png", *MODEL, "--orient", "-o", "b.zarr", cwd=folder).code == 0
+    Image.fromarray(np.rot90(pixels, -1)).save(folder / "upright.png")
+    assert gigafcn("infer", "upright.png", *MODEL, "-o", "c.zarr", cwd=folder).code == 0
+    assert scores(folder, "a").shape[1:] == (96, 130)
+    np.testing.assert_array_equal(scores(folder, "b"), scores(folder, "c"))
+    # The slide below an exported picture is turned too, or its size would not fit.
+    words = ("--to", "png", "--slide", "photo.png", "--class", "class 1", "-o", "heat.png")
+    assert gigafcn("export", "b.zarr", *words, cwd=folder).code == 0
+    ended = gigafcn("export", "b.zarr", "--to", "geojson", "-o", "b.geojson", cwd=folder)
+    assert "turned picture (--orient)" in ended.err
