@@ -81,6 +81,10 @@ class ModelError(GigafcnError, ValueError):
     exit_code: ClassVar[int] = 4
 
 
+class UnsteadyError(ModelError):
+    """The model answers the same pixels differently from call to call: no map is its own."""
+
+
 class NonLocalError(ModelError):
     """Tiling this model cannot be exact; the message names layer, op and reason."""
 

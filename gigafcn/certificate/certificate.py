@@ -153,12 +153,18 @@ class Certificate:
 
     def require(self) -> None:
         """Raise :class:`CertificateError`, naming the check and its figures, unless it holds."""
-        if not self.holds:
+        if self.holds:
+            return
+        if any(one.is_coarse for one in self.differences):
             raise CertificateError(
-                f"model {self.model}: maps would not be exact: {self.summary}. This is a mistake "
-                f"in gigafcn's rules or in the model's export, please report it; "
-                f"--no-verify (verify=False) maps all the same"
+                f"model {self.model} cannot be certified: {self.summary}; --precision fp64 "
+                f"computes finer, and --no-verify (verify=False) maps all the same"
             )
+        raise CertificateError(
+            f"model {self.model}: maps would not be exact: {self.summary}. This is a mistake "
+            f"in gigafcn's rules or in the model's export, please report it; "
+            f"--no-verify (verify=False) maps all the same"
+        )
 
     def from_cache(self) -> Certificate:
         """The same, known to stem from an earlier run."""

@@ -5,11 +5,14 @@ tiles, in strips and blocks cut on no period, make the same map.  Equal means up
 sweep may be twice as far from the module in double as the module itself is, and a little more.
 Where rounding is amplified (a division by almost nothing), the bound also takes in what noise of
 the size of rounding, added to the window, changes in the module's output.
+
+A bound that is large by itself would pass anything, so it has a cap: a module that is farther from
+itself in double is not certified.  Nor is one that answers the same window differently when it is
+called again.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,6 +26,8 @@ from gigafcn.engine.precision import as_asked
 from gigafcn.engine.sweep import Sweep
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
+from gigafcn.graph.calls import Calls, unlike
+from gigafcn.graph.copying import own_copy
 from gigafcn.plan.memory import sweep_bytes
 from gigafcn.plan.sweep_plan import plan_sweep
 from gigafcn.plan.tiles import tiles
@@ -44,6 +49,12 @@ ROUNDING = {"fp64": 1e-12, "fp32": 1e-6}
 
 WITHOUT_DOUBLE = 1e-3
 """The same where the module cannot run in double: it is some 3e-4 from that itself."""
+
+CAPS = {"fp64": 1e-9, "fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2}
+"""Part of the largest output value that a bound may be, by precision."""
+
+PROBABILITY_CAP = 1 / 510
+"""The same for probabilities, in their own unit: half a step of scores stored in 8 bits."""
 
 STEP_S = 1e-4
 """Time of one op in one block of a sweep beside its arithmetic."""
@@ -94,6 +105,9 @@ class Difference:
     """Largest absolute value of the module's output."""
 
     bound: float
+    cap: float = float("inf")
+    """Of the bound."""
+
     reference: str = "module in fp64"
     sensitivity: float = 0.0
     """What noise of the size of rounding changes in the module's output, where that was needed."""
@@ -102,8 +116,28 @@ class Difference:
 
     @property
     def within(self) -> bool:
-        """Whether the difference is one of rounding."""
-        return self.difference <= self.bound
+        """Whether the difference is one of rounding, which is small enough to tell a mistake."""
+        return self.difference <= self.bound and not self.is_coarse
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether rounding explains so much that a mistake could hide behind it."""
+        return self.bound > self.cap
+
+    def __str__(self) -> str:
+        """For a line to the user, of one that is not within."""
+        height, width = self.window
+        figures = (
+            f"sweep and module differ by {self.difference:.2g} in {self.precision} on a window of "
+            f"{height} x {width} px ({self.source}), where rounding explains at most "
+            f"{self.bound:.2g} (largest output {self.largest:.2g})"
+        )
+        if not self.is_coarse:
+            return figures
+        return (
+            f"{figures}: the module itself is so far from its run in double that this bound is "
+            f"above its cap of {self.cap:.2g} and tells nothing"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +183,15 @@ def compare(
     ------
     SweepFailedError
         If a sweep fails.
+    UnsteadyError
+        If the module answers the window differently when it is called again.
     RunError
         If the module fails, or cannot run in this precision.
     """
     start = time.perf_counter()
     dtype = PRECISIONS[precision]
     pixels = window.pixels.to(device)
-    own = _output(run, pixels.to(dtype), device)
+    own = _output(run, pixels.to(dtype), device, twice=True)
     reference, name = _reference(run, pixels, own, precision, device)
     placed = placed_on(graph, device, dtype)
     swept, done = _swept(placed, pixels.to(dtype), until)
@@ -175,9 +211,10 @@ def compare(
         module=module,
         largest=largest,
         bound=FACTOR * (module or 0.0) + relative * largest,
+        cap=_cap(graph, precision, largest),
         reference=name,
     )
-    if not found.within:
+    if found.difference > found.bound:
         found = _with_sensitivity(found, run, pixels.to(dtype), own, device)
     return replace(found, seconds=time.perf_counter() - start)
 
@@ -193,14 +230,26 @@ def _with_sensitivity(
     return replace(found, sensitivity=sensitivity, bound=found.bound + FACTOR * sensitivity)
 
 
-def _output(run: Forward, pixels: Tensor, device: torch.device) -> Tensor:
+def _cap(graph: ModelGraph, precision: str, largest: float) -> float:
+    """Of a bound; probabilities are what a softmax or sigmoid gives at the end."""
+    op = graph.result.op
+    if ("softmax" in op or "sigmoid" in op) and "log" not in op:
+        return PROBABILITY_CAP
+    return CAPS[precision] * largest
+
+
+def _output(run: Forward, pixels: Tensor, device: torch.device, *, twice: bool = False) -> Tensor:
     """The module's output for pixels, in their precision; the module itself is left as it is."""
     try:
-        own: nn.Module = copy.deepcopy(run.module)
+        own: nn.Module = own_copy(run.module)
     except Exception as error:  # the user's own code may raise anything
         raise RunError(f"the module cannot be copied: {type(error).__name__}: {error}") from error
     with as_asked():
-        return Forward(placed_module(own, device, pixels.dtype), run.output)(pixels)
+        placed = Forward(placed_module(own, device, pixels.dtype), run.output)
+        found = placed(pixels)
+        if twice and bool(unlike(found, placed(pixels)).any()):
+            raise Calls().refusal(run.module)
+    return found
 
 
 def _reference(
@@ -291,7 +340,7 @@ def comparison_seconds(graph: ModelGraph, precision: str, s_per_px: float) -> fl
     """Estimated time of :func:`compare`, from that of the module in float32."""
     window = graph.size[0] * graph.size[1]
     swept = sum(graph.need_box(tile).area for tile in _tiles(graph)) * MODULE_COST[precision]
-    runs = MODULE_COST["fp64"] + (MODULE_COST[precision] if precision != "fp64" else 0.0)
+    runs = MODULE_COST["fp64"] + (2 if precision != "fp64" else 1) * MODULE_COST[precision]
     steps = len(graph.nodes) * TILES * TILES * BLOCKS
     return s_per_px * (runs * window + swept) + STEP_S * steps
 

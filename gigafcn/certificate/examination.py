@@ -26,7 +26,8 @@ from gigafcn.certificate.fingerprint import graph_fingerprint
 from gigafcn.certificate.probing import Subject, probe_axis
 from gigafcn.certificate.sizes import SizedGraphs
 from gigafcn.engine.forward import Forward
-from gigafcn.errors import ModelError, RunError
+from gigafcn.errors import ModelError, RunError, UnsteadyError
+from gigafcn.graph.copying import copy_to_run
 from gigafcn.graph.export import precision_of
 from gigafcn.schedule.resources import available_memory
 
@@ -127,6 +128,8 @@ def examine(
     ------
     ModelError
         If the module returns another shape than its graph says.
+    UnsteadyError
+        If it answers the same pixels differently when it is called again.
     """
     start = time.perf_counter()
     if footprint.graph is None:
@@ -175,7 +178,8 @@ def _subject(footprint: Footprint, form: Form) -> Subject:
     module = footprint.module
     parameter = next(module.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    run = Forward(module, footprint.output or None)
+    # Of its own, so that nothing that a run wrote is seen here, and nothing written here by a run.
+    run = Forward(copy_to_run(module), footprint.output or None)
     sizes = SizedGraphs(footprint, always_export=form.thorough)
     return Subject(run, sizes, precision_of(module), device, SEED)
 
@@ -236,12 +240,14 @@ def _compare_into(
             one = compare(subject.run, graph, window, precision, device, until=until)
         except SweepFailedError as error:
             return None, str(error)
-        return one, None if one.within else _too_far(one)
+        return one, None if one.within else str(one)
 
     try:
         one, failure = tried(graph)
         if failure is not None and subject.sizes.is_derived(graph.size):
             one, failure = tried(subject.sizes.exported(graph.size))
+    except UnsteadyError:
+        raise
     except (RunError, ModelError) as error:
         not_done.append(f"difference in {precision}: {error}")
         return
@@ -252,14 +258,6 @@ def _compare_into(
             not_done.append(f"difference in {precision}: {told}")
     if failure is not None:
         failures.append(failure)
-
-
-def _too_far(one: Difference) -> str:
-    return (
-        f"sweep and module differ by {one.difference:.2g} in {one.precision} on a window of "
-        f"{one.window[0]} x {one.window[1]} px ({one.source}), where rounding explains at most "
-        f"{one.bound:.2g} (largest output {one.largest:.2g})"
-    )
 
 
 def _window_graph(

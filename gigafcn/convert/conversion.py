@@ -21,6 +21,7 @@ from gigafcn.convert.rewriting import (
 )
 from gigafcn.errors import ModelError, UsageError
 from gigafcn.geometry import Span
+from gigafcn.graph.calls import calls_of
 from gigafcn.graph.export import in_eval_mode, precision_of
 from gigafcn.graph.rules.shape import BorderPad
 from gigafcn.graph.trace import trace
@@ -134,19 +135,22 @@ def convert(
     if output_stride is not None and output_stride < 1:
         raise UsageError(f"output stride must be at least 1 px, got {output_stride}")
     in_eval_mode(module)
-    program = exported_classifier(module, channels, size)
+    calls = calls_of(module, channels, size)
+    calls.refuse(module)
+    settled = calls.to_trace(module)
+    program = exported_classifier(settled, channels, size)
     try:
-        found = rewritten(module, program, None)
+        found = rewritten(settled, program, None)
         stride = _stride(found, output_stride)
         if output_stride is not None:
-            found = rewritten(module, program, output_stride)
+            found = rewritten(settled, program, output_stride)
         # Two positions along each axis, so that whatever was written for one patch shows.
         graph = _traced(found.module, channels, (size[0] + stride[0], size[1] + stride[1]))
     except NotConvertibleError as problem:
         raise _refusal(module, size, str(problem)) from problem
     beyond = graph.result.grid[0] - 2, graph.result.grid[1] - 2
     if any(beyond):
-        found = rewritten(module, program, output_stride, beyond)
+        found = rewritten(settled, program, output_stride, beyond)
     conversion = Conversion(
         module=found.module,
         original=module,

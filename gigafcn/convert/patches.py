@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gigafcn.convert.conversion import noise
 from gigafcn.errors import ModelError, SlideError
+from gigafcn.graph.copying import copy_to_run
 from gigafcn.graph.export import in_eval_mode, precision_of
 
 if TYPE_CHECKING:
@@ -244,22 +245,23 @@ def measure_difference(conversion: Conversion, image: Tensor | None = None) -> D
         [i * s for i in range((n - p) // s + 1)]
         for n, p, s in zip(image.shape[2:], patch, stride, strict=True)
     )
+    original = copy_to_run(conversion.original)
     with torch.inference_mode():
         dense = conversion.module(image)[0, :, : len(rows), : len(columns)].double()
-        single = _patch_by_patch(conversion, image, [(y, x) for y in rows for x in columns])
+        single = _patch_by_patch(original, patch, image, [(y, x) for y in rows for x in columns])
     if single.shape[0] != dense.shape[1] * dense.shape[2]:
         raise ModelError("the original does not give one vector of scores for a patch")
     return _compared(dense.flatten(1).T, single.double())
 
 
-def _patch_by_patch(conversion: Conversion, image: Tensor, corners: list[Pair]) -> Tensor:
+def _patch_by_patch(original: nn.Module, patch: Pair, image: Tensor, corners: list[Pair]) -> Tensor:
     """Scores (patches, classes) of the original."""
-    height, width = conversion.patch
+    height, width = patch
     found = []
     for start in range(0, len(corners), BATCH):
         part = corners[start : start + BATCH]
         batch = torch.cat([image[:, :, y : y + height, x : x + width] for y, x in part])
-        found.append(conversion.original(batch).reshape(len(part), -1))
+        found.append(original(batch).reshape(len(part), -1))
     return torch.cat(found)
 
 

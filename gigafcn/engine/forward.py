@@ -6,10 +6,10 @@ called as it is, on the plan's device, in its precision, with weights and pixels
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from gigafcn.engine.axes import arranged
+from gigafcn.engine.precision import as_asked
 from gigafcn.engine.tuned import tune
 from gigafcn.errors import GigafcnError, ModelError, RunError
+from gigafcn.graph.calls import Calls, calls_of, unlike
+from gigafcn.graph.copying import copy_to_run
 from gigafcn.graph.outputs import ONLY, mapped_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gigafcn.plan.windows import Windows
 
 REASON_LETTERS = 200
@@ -77,10 +82,7 @@ class Forward:
 
 def placed_module(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A copy of a module, as it runs; the module itself if it cannot be copied."""
-    try:
-        own = copy.deepcopy(module)
-    except Exception:  # what wraps another runtime need not know how to be copied
-        own = module
+    own = copy_to_run(module)
     with warnings.catch_warnings(), torch.no_grad():
         # Copies of TorchScript weights are not leaves, of which torch warns when it moves them.
         warnings.simplefilter("ignore", UserWarning)
@@ -106,12 +108,32 @@ def tuned_forward(
         See :class:`Forward`.
     place
         ``device`` and ``dtype`` to run it with.
+
+    Raises
+    ------
+    UnsteadyError
+        If the module draws random numbers, or answers the same window differently the next time.
     """
+    calls = calls_of(module, shape[0], shape[1:])
+    if calls.drawn or (calls.size and bool(chosen_output(calls.unlike, output).any())):
+        raise calls.refusal(module)
     placed = placed_module(module, place["device"], place["dtype"])
     forward = Forward(placed, output, axes)
-    if placed is not module:
+    if calls.size is None:
+        _refuse_unsteady(module, forward.returned, noise(1, shape, **place))
+    # Of layers whose weights are written at each call, none may be made ready beforehand.
+    if placed is not module and not calls.written:
         tune(placed, forward.returned, noise(1, shape, **place))
     return forward
+
+
+def _refuse_unsteady(
+    module: nn.Module, call: Callable[[Tensor], Tensor], pixels: Tensor
+) -> None:
+    """Refuse a module that was not called yet, if two calls differ."""
+    with as_asked(), suppress(RunError):  # what it does not take is refused where it matters
+        if bool(unlike(call(pixels), call(pixels)).any()):
+            raise Calls().refusal(module)
 
 
 def noise(count: int, shape: tuple[int, int, int], **place: Any) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export.graph_signature import InputKind
 
+from gigafcn.graph.drawing import DRAWS, draws
 from gigafcn.graph.export import WRAPPED
 from gigafcn.graph.model_graph import Blocker, Node
 from gigafcn.graph.outputs import Output, named_outputs
@@ -117,7 +118,8 @@ class _Builder:
             reason = "a tensor taken out of the graph (numpy, tolist or a stored copy)"
             self.known[node.name] = self._blocked(node, (), tuple(constant.shape), reason)
         else:
-            self.known[node.name] = constant.detach()
+            # A program may also keep what is no tensor, such as a generator.
+            self.known[node.name] = constant.detach() if isinstance(constant, Tensor) else constant
 
     def _resolve(self, argument: Any) -> Any:
         if isinstance(argument, torch.fx.Node):
@@ -133,12 +135,30 @@ class _Builder:
             return  # the exporter's own note that a cast follows
         if node.target is operator.getitem:
             self.known[node.name] = args[0][args[1]]
+        elif draws(node.target, args, kwargs):
+            self._drawn(node, args)
         elif self.memory.is_write(node):
             self._write(node, args, kwargs)
         elif node.target in FILLED or not _depends([*args, *kwargs.values()]):
             self._constant(node, args, kwargs)
         else:
             self.known[node.name] = self._pixels(node, node.target, args, kwargs)
+
+    def _drawn(self, node: torch.fx.Node, args: list[Any]) -> None:
+        """An op that draws random numbers: no part of a map may depend on it."""
+        values, result = tuple(_values(args)), node.meta.get("val")
+        if isinstance(result, list | tuple):
+            self.known[node.name] = {
+                index: self._blocked(node, values, _shape(node, index) or (), DRAWS)
+                for index in range(len(result))
+            }
+            return
+        value = self._blocked(node, values, _shape(node, 0) or (), DRAWS)
+        if self.memory.is_write(node) and isinstance(node.args[0], torch.fx.Node):
+            names = self.memory.overwritten(node, self.known) if _depends(args[0]) else []
+            for name in (*names, node.args[0].name):
+                self.known[name] = value
+        self.known[node.name] = value
 
     def _write(self, node: torch.fx.Node, args: list[Any], kwargs: dict[str, Any]) -> None:
         """An op that overwrites its first argument: every alias of it has the new value then."""

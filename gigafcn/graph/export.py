@@ -61,10 +61,10 @@ class _Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         with _DataAsDetached():
-            return _plain(self.module(x))
+            return plain_output(self.module(x))
 
 
-def _plain(output: Any) -> Any:
+def plain_output(output: Any) -> Any:
     """Nested output in which dataclasses that torch does not know are dicts of their fields."""
     return pytree.tree_map(_fields, output)
 
@@ -72,7 +72,9 @@ def _plain(output: Any) -> Any:
 def _fields(leaf: Any) -> Any:
     if not dataclasses.is_dataclass(leaf) or isinstance(leaf, type):
         return leaf
-    return {field.name: _plain(getattr(leaf, field.name)) for field in dataclasses.fields(leaf)}
+    return {
+        field.name: plain_output(getattr(leaf, field.name)) for field in dataclasses.fields(leaf)
+    }
 
 
 def in_eval_mode(module: nn.Module) -> None:

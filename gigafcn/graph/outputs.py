@@ -76,10 +76,15 @@ def named_outputs(program: ExportedProgram, returned: Sequence[Any]) -> tuple[Ou
     nested = pytree.tree_unflatten(list(range(len(leaves))), layout)
     paths, _ = pytree.tree_flatten_with_path(nested)
     return tuple(
-        Output(".".join(_step(key) for key in path) or ONLY, leaves[position])
+        Output(path_name(path), leaves[position])
         for path, position in paths
         if isinstance(leaves[position], Value)
     )
+
+
+def path_name(path: Sequence[Any]) -> str:
+    """Name of a tensor by its path in what a model returns."""
+    return ".".join(_step(key) for key in path) or ONLY
 
 
 def _step(key: Any) -> str:

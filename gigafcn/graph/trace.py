@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import ModelError
 from gigafcn.graph.builder import BuiltProgram, built_program
-from gigafcn.graph.export import exported, functional, precision_of
+from gigafcn.graph.calls import Calls, calls_of, random_refusal
+from gigafcn.graph.drawing import DRAWS, Draw, plain_name
+from gigafcn.graph.export import exported, functional, in_eval_mode, precision_of
 from gigafcn.graph.model_graph import Blocker, ModelGraph, Node
 from gigafcn.graph.outputs import Output, chosen_output
 from gigafcn.graph.rules import IMAGE_AXES
@@ -52,6 +54,12 @@ class TracedProgram:
     size: tuple[int, int]
     """Image size (y, x) in px."""
 
+    module: nn.Module
+    """The user's."""
+
+    calls: Calls
+    """What calls of it showed."""
+
     def choose(self, output: str | int | None = None) -> Trace:
         """Graph of one output, or its blockers.
 
@@ -61,11 +69,18 @@ class TracedProgram:
             If there is no such output, or it is not laid out as a map.
         QuestionError
             If none was named and several may be the map.
+        UnsteadyError
+            If the output is random, or another one at the next call.
         """
         chosen = chosen_output(self.built.outputs, output)
+        if self.calls.names_unlike().get(chosen.name):
+            raise self.calls.refusal(self.module)
         live = _ancestors(self.built.nodes, chosen.value.node)
         # The same layer may be blocked by one reason several times.
         found = dict.fromkeys(self.built.blockers[i] for i in live if i in self.built.blockers)
+        drawn = tuple(Draw(plain_name(b.op), b.layer) for b in found if b.reason == DRAWS)
+        if drawn:
+            raise random_refusal(type(self.module).__name__, drawn)
         graph = None if found else self._graph(chosen, live)
         outputs = tuple((o.name, o.value.shape) for o in self.built.outputs)
         return Trace(graph, tuple(found), outputs, chosen.name, self)
@@ -108,14 +123,21 @@ def traced_program(module: nn.Module, channels: int, size: tuple[int, int]) -> T
     ------
     ModelError
         If the module cannot be exported at this size, or mixes precisions.
+    UnsteadyError
+        If all that it returns is another at the next call.
     """
-    program = exported(module, channels, size)
+    in_eval_mode(module)
+    calls = calls_of(module, channels, size)
+    unlike = calls.names_unlike().values()
+    if calls.hidden or (unlike and all(unlike)):
+        raise calls.refusal(module)
+    program = exported(calls.to_trace(module), channels, size)
     precision = precision_of(module)
     try:
         built = built_program(program, precision)
     except NeedsFunctionalError:
         built = built_program(functional(program), precision)
-    return TracedProgram(built, size)
+    return TracedProgram(built, size, module, calls)
 
 
 def trace(

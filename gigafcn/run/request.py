@@ -16,7 +16,7 @@ from gigafcn.analysis import Footprint, analyze_at
 from gigafcn.engine.allocation import share_heaps
 from gigafcn.engine.pixels import PRECISIONS
 from gigafcn.engine.reading import PaddedImage
-from gigafcn.errors import ModelError, NonLocalError, UsageError
+from gigafcn.errors import ModelError, NonLocalError, UnsteadyError, UsageError
 from gigafcn.graph.programs import Programs, likely_padded
 from gigafcn.output.palette import colours_for
 from gigafcn.output.spec import MapSpec
@@ -256,6 +256,8 @@ def _footprint(
     try:
         footprint = analyze_at(traced, size, output)
         footprint.require_local()
+    except UnsteadyError:
+        raise  # on windows it would be no steadier
     except ModelError as error:
         raise type(error)(f"{error}; {ways}") from error
     return footprint

@@ -60,3 +60,13 @@ def write_onnx(
     graph += _field(11, _image("image", image)) + _field(12, _image("map", scores))
     path.write_bytes(_field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 17)))
     return path
+
+
+def write_noise_onnx(path: Path, image: tuple[int | str, ...]) -> Path:
+    """Random numbers of an image's shape added to the image."""
+    noise = _field(1, "image") + _field(2, "noise") + _field(4, "RandomUniformLike")
+    total = _field(1, "image") + _field(1, "noise") + _field(2, "map") + _field(4, "Add")
+    graph = _field(1, noise) + _field(1, total) + _field(2, "net")
+    graph += _field(11, _image("image", image)) + _field(12, _image("map", image))
+    path.write_bytes(_field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 17)))
+    return path
