@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import ModelError, NonLocalError
 from gigafcn.geometry import Box
+from gigafcn.graph.calls import refuse_drawn
 from gigafcn.graph.halos import halo
 from gigafcn.graph.locality import compared, growing
 from gigafcn.graph.model_graph import Blocker, ModelGraph
@@ -141,9 +142,8 @@ class Footprint:
         return self._halo(aligned=True)
 
     def _halo(self, *, aligned: bool) -> Halo:
-        if self.graph is None:
-            return 0, 0, 0, 0
-        return halo((self._far_graph, *self._uneven_graphs), self.stride, aligned=aligned)
+        graphs = () if self.graph is None else (self._far_graph, *self._uneven_graphs)
+        return halo(graphs, self.stride, aligned=aligned) if graphs else (0, 0, 0, 0)
 
     @cached_property
     def _uneven_graphs(self) -> tuple[ModelGraph, ...]:
@@ -168,8 +168,8 @@ class Footprint:
             If it does not.
         """
         scales = None if self.graph is None else self.graph.scales
-        blockers = growing((graph, *self.others))
-        if blockers:  # perhaps only because sizes of another remainder round otherwise
+        # Perhaps only because sizes of another remainder round otherwise.
+        if blockers := growing((graph, *self.others)):
             found = compared(Programs(self.module, self.channels), graph, self.output)
             blockers = () if found.others else found.blockers or blockers
         replace(self, blockers=blockers).require_local()
@@ -197,6 +197,7 @@ class Footprint:
 
     def require_local(self) -> None:
         """Raise :class:`NonLocalError`, naming the blockers, if tiling cannot be exact."""
+        refuse_drawn(type(self.module).__name__, self.blockers)
         if self.blockers:
             first = "; ".join(str(blocker) for blocker in self.blockers[:3])
             more = f" (and {len(self.blockers) - 3} more)" if len(self.blockers) > 3 else ""
@@ -209,9 +210,7 @@ class Footprint:
     @property
     def layers(self) -> tuple[LayerRow, ...]:
         """A row per op, in order of execution."""
-        if self.graph is None:
-            return ()
-        return _layer_rows(self._far_graph)
+        return () if self.graph is None else _layer_rows(self._far_graph)
 
     def __repr__(self) -> str:
         """What there is to know at a glance."""
@@ -318,7 +317,7 @@ def analyze_outputs(
 
 
 def _footprint(programs: Programs, program: TracedProgram, output: str | int | None) -> Footprint:
-    found = program.choose(output)
+    found = program.steady(output)
     if found.graph is None:
         return _blocked(programs, program, found)
     sizes = sizing(programs, found.graph, found.output)

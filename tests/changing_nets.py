@@ -180,7 +180,7 @@ RANDOM: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "normal_": (_drawing(lambda y: y + torch.empty(1, 2, 1, 1).normal_()), "normal"),
     "uniform_": (_drawing(lambda y: y + torch.empty_like(y).uniform_()), "uniform"),
     "dropout": (_drawing(lambda y: functional.dropout(y)), "dropout"),
-    "dropout2d": (_drawing(lambda y: functional.dropout2d(y)), "dropout2d"),
+    "dropout2d": (_drawing(lambda y: functional.dropout2d(y)), "dropout2d|feature_dropout"),
     "alpha dropout": (
         _drawing(lambda y: functional.alpha_dropout(y, 0.5, training=True)),
         "alpha_dropout",
@@ -189,7 +189,10 @@ RANDOM: dict[str, tuple[Callable[[], nn.Module], str]] = {
         _drawing(lambda y: y * torch.empty(1, 1, 1, 1).bernoulli_(0.5) / 0.5),
         "bernoulli",
     ),
-    "gumbel softmax": (_drawing(lambda y: functional.gumbel_softmax(y, dim=1)), "gumbel_softmax"),
+    "gumbel softmax": (
+        _drawing(lambda y: functional.gumbel_softmax(y, dim=1)),
+        "gumbel_softmax|exponential",
+    ),
     "rrelu": (_drawing(lambda y: functional.rrelu(y, training=True)), "rrelu"),
     "seeded in forward": (_drawing(_seeded), "randn"),
     "generator of its own": (_drawing(_own_generator), "randn"),
@@ -202,7 +205,7 @@ RANDOM: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "numpy": (_drawing(lambda y: y * float(np.random.rand())), "numpy.random"),
     "numpy's generator": (_drawing(lambda y: y * np.random.default_rng().random()), ""),
 }
-"""Draw random numbers, and how the op is called."""
+"""Draw random numbers, and how the op is called: by torch's users, or in a graph."""
 
 
 def infer_numbers() -> np.ndarray:

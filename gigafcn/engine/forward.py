@@ -115,7 +115,8 @@ def tuned_forward(
         If the module draws random numbers, or answers the same window differently the next time.
     """
     calls = calls_of(module, shape[0], shape[1:])
-    if calls.drawn or (calls.size and bool(chosen_output(calls.unlike, output).any())):
+    apart = any(calls.names_unlike().values())
+    if calls.drawn or (apart and bool(chosen_output(calls.unlike, output).any())):
         raise calls.refusal(module)
     placed = placed_module(module, place["device"], place["dtype"])
     forward = Forward(placed, output, axes)
@@ -127,9 +128,7 @@ def tuned_forward(
     return forward
 
 
-def _refuse_unsteady(
-    module: nn.Module, call: Callable[[Tensor], Tensor], pixels: Tensor
-) -> None:
+def _refuse_unsteady(module: nn.Module, call: Callable[[Tensor], Tensor], pixels: Tensor) -> None:
     """Refuse a module that was not called yet, if two calls differ."""
     with as_asked(), suppress(RunError):  # what it does not take is refused where it matters
         if bool(unlike(call(pixels), call(pixels)).any()):

@@ -22,13 +22,24 @@ from torch.utils import _pytree as pytree
 
 from gigafcn.errors import UnsteadyError
 from gigafcn.graph.copying import own_copy, plain_attributes, sharing_copy
-from gigafcn.graph.drawing import TORCHS, Draw, Watch, generators_kept, hidden_draws, listed
+from gigafcn.graph.drawing import (
+    DRAWS,
+    TORCHS,
+    Draw,
+    Watch,
+    generators_kept,
+    hidden_draws,
+    listed,
+    plain_name,
+)
 from gigafcn.graph.export import plain_output, precision_of
 from gigafcn.graph.outputs import path_name
 from gigafcn.unrounded import UNROUNDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gigafcn.graph.model_graph import Blocker
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +133,13 @@ def random_refusal(name: str, drawn: tuple[Draw, ...]) -> UnsteadyError:
         f"another one each time; hand over a module that draws none in eval mode (of functional "
         f"dropout: F.dropout(x, p, training=self.training))"
     )
+
+
+def refuse_drawn(name: str, blockers: tuple[Blocker, ...]) -> None:
+    """Raise :class:`UnsteadyError` if a blocker draws random numbers: there is no map at all."""
+    drawn = tuple(Draw(plain_name(b.op), b.layer) for b in blockers if b.reason == DRAWS)
+    if drawn:
+        raise random_refusal(name, drawn)
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Calls]] = WeakKeyDictionary()

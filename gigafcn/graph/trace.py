@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import ModelError
 from gigafcn.graph.builder import BuiltProgram, built_program
-from gigafcn.graph.calls import Calls, calls_of, random_refusal
-from gigafcn.graph.drawing import DRAWS, Draw, plain_name
+from gigafcn.graph.calls import Calls, calls_of
+from gigafcn.graph.drawing import DRAWS
 from gigafcn.graph.export import exported, functional, in_eval_mode, precision_of
 from gigafcn.graph.model_graph import Blocker, ModelGraph, Node
 from gigafcn.graph.outputs import Output, chosen_output
@@ -69,21 +69,30 @@ class TracedProgram:
             If there is no such output, or it is not laid out as a map.
         QuestionError
             If none was named and several may be the map.
-        UnsteadyError
-            If the output is random, or another one at the next call.
         """
         chosen = chosen_output(self.built.outputs, output)
-        if self.calls.names_unlike().get(chosen.name):
-            raise self.calls.refusal(self.module)
         live = _ancestors(self.built.nodes, chosen.value.node)
         # The same layer may be blocked by one reason several times.
         found = dict.fromkeys(self.built.blockers[i] for i in live if i in self.built.blockers)
-        drawn = tuple(Draw(plain_name(b.op), b.layer) for b in found if b.reason == DRAWS)
-        if drawn:
-            raise random_refusal(type(self.module).__name__, drawn)
         graph = None if found else self._graph(chosen, live)
         outputs = tuple((o.name, o.value.shape) for o in self.built.outputs)
         return Trace(graph, tuple(found), outputs, chosen.name, self)
+
+    def steady(self, output: str | int | None = None) -> Trace:
+        """As :meth:`choose`; an output that is another at the next call is refused.
+
+        Ops that draw random numbers are blockers like others.
+
+        Raises
+        ------
+        UnsteadyError
+            Naming what the module writes, or what draws that no op shows.
+        """
+        found = self.choose(output)
+        drawn = any(blocker.reason == DRAWS for blocker in found.blockers)
+        if not drawn and (self.calls.hidden or self.calls.names_unlike().get(found.output)):
+            raise self.calls.refusal(self.module)
+        return found
 
     def _graph(self, chosen: Output, live: Sequence[int]) -> ModelGraph:
         value = chosen.value
@@ -123,15 +132,15 @@ def traced_program(module: nn.Module, channels: int, size: tuple[int, int]) -> T
     ------
     ModelError
         If the module cannot be exported at this size, or mixes precisions.
-    UnsteadyError
-        If all that it returns is another at the next call.
     """
     in_eval_mode(module)
     calls = calls_of(module, channels, size)
-    unlike = calls.names_unlike().values()
-    if calls.hidden or (unlike and all(unlike)):
-        raise calls.refusal(module)
-    program = exported(calls.to_trace(module), channels, size)
+    try:
+        program = exported(calls.to_trace(module), channels, size)
+    except ModelError as error:
+        if calls.drawn or any(calls.names_unlike().values()):
+            raise calls.refusal(module) from error
+        raise
     precision = precision_of(module)
     try:
         built = built_program(program, precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_what_changes_from_call_to_call_is_refused(
     make, what = {**CHANGING, **RANDOM}[name]
     with pytest.raises(UnsteadyError) as caught:
         mapped(make(), tmp_path / "m.zarr", **mode)
-    assert what in str(caught.value)
+    assert re.search(what, str(caught.value))
     assert "--mode blend" not in str(caught.value)  # on windows it would be no steadier
     assert not (tmp_path / "m.zarr").exists()
 
