@@ -235,17 +235,39 @@ def _placed(
 
 def _steps(transformations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Kind and numbers of each scale and translation, in turn."""
-    for one in transformations:
+    for one in _to_one_system(transformations):
         kind = one.get("type")
         if kind == "sequence":
             yield from _steps(one["transformations"])
         elif kind in ("scale", "translation") and kind in one:
             yield kind, tuple(float(value) for value in one[kind])
+        elif kind == "affine" and _is_upright(one.get("affine", ())):
+            yield "scale", tuple(float(row[at]) for at, row in enumerate(one["affine"]))
+            yield "translation", tuple(float(row[-1]) for row in one["affine"])
         elif kind != "identity":
             log.warning(
                 "the OME-Zarr image states a transformation %r that gigafcn does not follow: the "
                 "map lies as if it were not stated", kind,
             )  # fmt: skip
+
+
+def _to_one_system(transformations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that lead where the first does: SpatialData lists one for each coordinate system."""
+    names = [str(one.get("output")) for one in transformations]
+    if len(set(names) - {"None"}) > 1:
+        output = transformations[0].get("output")
+        name = output.get("name") if isinstance(output, Mapping) else output
+        log.warning("the OME-Zarr image lies in several coordinate systems; %r counts", name)
+        return [one for one in transformations if one.get("output") == output]
+    return list(transformations)
+
+
+def _is_upright(rows: Sequence[Sequence[float]]) -> bool:
+    """Whether an affine transformation moves and stretches axes and nothing else."""
+    return len(rows) > 0 and all(
+        len(row) == len(rows) + 1 and not any(row[:at]) and not any(row[at + 1 : -1])
+        for at, row in enumerate(rows)
+    )
 
 
 def _each(

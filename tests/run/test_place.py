@@ -301,3 +301,19 @@ def test_a_slide_that_was_moved_since_is_no_finished_run(tmp_path: Path) -> None
             gigafcn.infer(tmp_path / "s.zarr", Same(), tmp_path / "m.zarr", **PLAIN)
     with pytest.raises(UsageError, match="place was"):
         gigafcn.infer(tmp_path / "s.zarr", Same(), tmp_path / "m.zarr", **PLAIN)
+
+
+def test_spatialdata_lists_a_place_for_each_coordinate_system(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # By SpatialData's text: transformations side by side, each to a system of its own.
+    own = [{"type": "scale", "scale": [1, 0.25, 0.5]}]
+    affine = [[1, 0, 0, 0], [0, 2, 0, 100], [0, 0, 2, 30]]
+    whole = [
+        {"type": "affine", "affine": affine, "output": {"name": "global"}},
+        {"type": "translation", "translation": [0, 7, 7], "output": {"name": "other"}},
+    ]
+    write_image(tmp_path / "s.zarr", own, whole, "micrometer")
+    gigafcn.infer(tmp_path / "s.zarr", Same(), tmp_path / "m.zarr", **PLAIN)
+    assert transforms(tmp_path / "m.zarr") == ([0.5, 1.0], [100.0, 30.0])
+    assert "several coordinate systems; 'global' counts" in caplog.text
