@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KINDS = {"barcode": "label", "slidepreview": "overview", "preview": "overview"}
+_KINDS = {
+    "barcode": "label",
+    "slidepreview": "overview",
+    "preview": "overview",
+    "thumb": "thumbnail",
+}
 """What other words stand for."""
 
-_WORD = r"(label|macro|overview|thumbnail|barcode|slide\s?preview|preview)"
+_WORD = r"(label|macro|overview|thumbnail|thumb|barcode|slide\s?preview|preview)"
 _MORE = r"(?:[\W_\d]|image|img|picture|mask|camera|px|x(?=\s*\d))*"
 _LAST = re.compile(rf"(?:^|[\W_\d]|slide|scan){_WORD}{_MORE}$", re.IGNORECASE)
 _FIRST = re.compile(
@@ -104,7 +109,7 @@ def choose_image(where: str, entries: Sequence[ImageEntry], wanted: Wanted) -> I
     if not scans:
         raise SlideError(
             f"{where} holds no scan but {_counted(entries)}, which may show a patient's name and "
-            f"is never mapped"
+            f"is never mapped; if that is what the scan is called, rename it in the file"
         )
     if len(scans) > 1 and wanted.mask:
         raise SlideError(f"{where} holds {len(scans)} images; a mask is a file with one")

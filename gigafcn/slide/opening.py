@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import zarr
 
-from gigafcn.errors import GigafcnError, QuestionError, SlideError
+from gigafcn.errors import GigafcnError, QuestionError, SlideError, UsageError
 from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.images import check_image
 from gigafcn.slide.openslide import OpenSlideSlide, detect_vendor
@@ -119,6 +119,10 @@ def _opened(source: Source, wanted: Wanted) -> Slide:
             return _open_url(text, wanted)
         return _open_path(Path(text).expanduser(), wanted)
     if isinstance(source, Slide):
+        if wanted.image not in (None, source.traits.image or 0):
+            raise UsageError(
+                f"{source.name} is open with another image than {wanted.image}; open it with that"
+            )
         return source
     raise SlideError(
         f"cannot open a {type(source).__name__} as a slide; give a path, a numpy array (y, x, c) "

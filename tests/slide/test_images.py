@@ -213,6 +213,13 @@ def test_a_slide_of_bio_formats_is_read_with_its_pyramid() -> None:
     assert [at.downsample for at in slide.levels] == [(1.0, 1.0), (2.0, 2.0)]
 
 
+def test_a_slide_that_is_open_has_the_image_that_it_was_opened_with(tmp_path: Path) -> None:
+    slide = open_slide(ome_tiff(tmp_path / "a.ome.tif", SCANNED))
+    assert open_slide(slide, image=2) is slide
+    with pytest.raises(UsageError, match="is open with another image than 1"):
+        open_slide(slide, image=1)
+
+
 def test_a_mask_may_be_called_a_label(tmp_path: Path) -> None:
     path = ome_tiff(tmp_path / "a.ome.tif", [("label", (64, 96), None)])
     with pytest.raises(SlideError, match="holds no scan"):
@@ -256,6 +263,7 @@ def test_pages_that_say_that_they_are_labels_are_none(text: str, tmp_path: Path)
         ("label image", "label"), ("macro mask image", "macro"), ("Overview", "overview"),
         ("CMU-1.svs - label", "label"), ("case.svs [macro]", "macro"), ("LABELIMAGE", "label"),
         ("SlidePreview", "overview"), ("thumbnail image", "thumbnail"), ("Label #2", "label"),
+        ("thumb", "thumbnail"),
         ("label_1", "label"), (f"label: {PATIENT}", "label"), (f"{PATIENT} macro", "macro"),
         ("Series 0", None), ("", None), ("case 7.svs", None), ("label-free imaging", None),
         ("macrophages", None), ("label retaining cells", None), ("Labelled nuclei", None),
