@@ -9,7 +9,9 @@ The map of a raster with a place on the earth (GeoTIFF) has the same tags, for i
 full-size page: each class is a page, and GDAL opens each as an image of its own.
 
 Tiles are read from the map as the file asks for them, one class at a time.  Pixels that were not
-computed are 0, in floating-point maps NaN.  (OME has no half floats: float16 becomes float32.)
+computed are NaN, of bytes 0, which the description says; in labels they have the codes of
+:mod:`gigafcn.output.label_codes`, and what was left out is no data for GDAL.  (OME has no half
+floats: float16 becomes float32.)
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import tifffile
 from gigafcn.errors import UsageError
 from gigafcn.export.places import generator, identity
 from gigafcn.geometry import Box
-from gigafcn.output.label_codes import codes_of
+from gigafcn.output.chunk_status import ChunkStatus
+from gigafcn.output.label_codes import codes_of, label_dtype
 from gigafcn.output.metadata import corner_of, level_transform
 from gigafcn.output.opening import coded_labels, px_status
 from gigafcn.output.palette import rgb
@@ -74,14 +77,14 @@ def write_ome_tiff(
     """Write the file; return the number of levels."""
     images = _images(stored, options.content)
     counted = _Counter(sum(_pixels(arrays) for arrays in images.values()), progress)
-    size = sum(_pixels(arrays) * _dtype(arrays[0]).itemsize for arrays in images.values())
+    size = sum(_pixels(each) * _dtype(stored, each[0]).itemsize for each in images.values())
     with tifffile.TiffWriter(target, bigtiff=size > _MOST_CLASSIC_BYTES, ome=True) as writer:
         for name, arrays in images.items():
             for level, array in enumerate(arrays):
                 extra: dict[str, Any] = {"subfiletype": 1, "metadata": None}
                 if level == 0:
                     extra = {"subifds": len(arrays) - 1, "metadata": _metadata(stored, name)}
-                    extra["extratags"] = _geo_tags(stored, _dtype(array))
+                    extra["extratags"] = _extra_tags(stored, array)
                 _write_level(writer, stored, array, level, counted, extra)
     return {"levels": len(stored.levels)}
 
@@ -104,7 +107,10 @@ def _pixels(arrays: tuple[zarr.Array[Any], ...]) -> int:
     return sum(int(np.prod(array.shape)) for array in arrays)
 
 
-def _dtype(array: zarr.Array[Any]) -> np.dtype[Any]:
+def _dtype(stored: StoredMap, array: zarr.Array[Any]) -> np.dtype[Any]:
+    """Type in the file; labels of gigafcn 0.1 may lack numbers for px without a class."""
+    if array.ndim == 2:
+        return np.promote_types(array.dtype, label_dtype(len(stored.spec.classes)))
     return np.dtype(np.float32) if array.dtype == np.float16 else np.dtype(array.dtype)
 
 
@@ -121,7 +127,7 @@ def _write_level(
         scale, _ = level_transform(stored.spec, stored.levels[level])
         resolution["resolution"] = (_UM_PER_CM / scale[1], _UM_PER_CM / scale[0])
         resolution["resolutionunit"] = "CENTIMETER"
-    dtype = _dtype(array)
+    dtype = _dtype(stored, array)
     writer.write(
         _tiles(stored, array, level, counted),
         shape=array.shape,
@@ -142,7 +148,7 @@ def _tiles(
     stored: StoredMap, array: zarr.Array[Any], level: int, counted: _Counter
 ) -> Iterator[NDArray[Any]]:
     """Tiles in the order of the file: class by class, row by row; filled up at the edges."""
-    dtype = _dtype(array)
+    dtype = _dtype(stored, array)
     planes: list[int | None] = list(range(array.shape[0])) if array.ndim == 3 else [None]
     height, width = array.shape[-2:]
     for plane in planes:
@@ -205,21 +211,26 @@ def _metadata(stored: StoredMap, name: str) -> dict[str, Any]:
     if name == "probabilities":
         colours = [_packed(spec.colours[number]) for number in spec.stored]
         metadata["Channel"] = {"Name": list(spec.stored_classes), "Color": colours}
+        if spec.dtype == "uint8" and (stored.status != ChunkStatus.COMPUTED).any():
+            metadata["Description"] = (
+                "0 also where nothing was computed; the map's labels, or its status, tell where"
+            )
     else:
         metadata["Channel"] = {"Name": ["class"]}
-        codes = codes_of(_dtype(stored.labels[0]))
+        codes = codes_of(_dtype(stored, stored.labels[0]))
         numbers = (*enumerate(spec.classes), (codes.failed, "failed"), (codes.left_out, "left out"))
         metadata["Description"] = ", ".join(f"{number} {name}" for number, name in numbers)
     return metadata
 
 
-def _geo_tags(stored: StoredMap, dtype: np.dtype[Any]) -> list[tuple[int, int, int, Any, bool]]:
-    """GeoTIFF's tags for a map of a raster that has a place on the earth."""
+def _extra_tags(stored: StoredMap, array: zarr.Array[Any]) -> list[tuple[int, int, int, Any, bool]]:
+    """GDAL's no data, and GeoTIFF's tags for a map of a raster that has a place on the earth."""
     geo = stored.provenance.get("geo")
-    if geo is None:
-        return []
-    tags = list(GeoReference.from_json(geo).tags())
-    if dtype.kind == "f":
+    tags = [] if geo is None else list(GeoReference.from_json(geo).tags())
+    dtype = _dtype(stored, array)
+    if array.ndim == 2:
+        tags.append((NO_DATA, _ASCII, 0, str(codes_of(dtype).left_out), True))
+    elif geo is not None and dtype.kind == "f":
         tags.append((NO_DATA, _ASCII, 0, "nan", True))
     return [(*tag[:4], False) for tag in tags]  # not on the first page of the image alone
 

@@ -13,8 +13,10 @@ from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from gigafcn.output.palette import is_background
 
 if TYPE_CHECKING:
     from gigafcn.output.opening import StoredMap
@@ -41,14 +43,31 @@ def neuroglancer_url(stored: StoredMap, address: str) -> str:
     address
         Such as ``http://127.0.0.1:8000``.
     """
-    layers = []
+    layers: list[dict[str, Any]] = []
     if stored.scores:
         layers.append({"type": "image", "source": f"zarr3://{address}/", "name": stored.spec.name})
     if stored.labels:
         source = f"zarr3://{address}/labels/classes/"
-        layers.append({"type": "segmentation", "source": source, "name": "classes"})
+        shown = {"type": "segmentation", "source": source, "name": "classes"}
+        layers.append({**shown, **_classes(stored)})
     state = json.dumps({"layers": layers, "layout": "xy"}, separators=(",", ":"))
     return f"{ORIGIN}/#!{quote(state, safe='!~*()/:,')}"
+
+
+def _classes(stored: StoredMap) -> dict[str, Any]:
+    """Which segments are shown, and how: classes but the background, and nothing that is none.
+
+    Neuroglancer shows no other segment once some are named.  By itself it hides number 0, which
+    in maps of gigafcn 0.1 is the first class and also what was not computed; there it stays hidden.
+    """
+    spec = stored.spec
+    painted = [i for i, name in enumerate(spec.classes) if not is_background(name)]
+    return {
+        "segments": [str(number) for number in painted],
+        "segmentColors": {str(number): f"#{spec.colours[number]}" for number in painted},
+        "hideSegmentZero": not spec.coded,
+        "notSelectedAlpha": 0,
+    }
 
 
 class _Handler(SimpleHTTPRequestHandler):

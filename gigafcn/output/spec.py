@@ -147,7 +147,9 @@ class MapSpec:
 
     @property
     def label_dtype(self) -> str:
-        """Type of the labels: uint8, or uint16 beyond 253 classes."""
+        """Type of the labels: uint8, or uint16 beyond 253 classes (256 in maps of gigafcn 0.1)."""
+        if not self.coded:
+            return "uint8" if len(self.classes) <= 256 else "uint16"
         return label_dtype(len(self.classes))
 
     @property

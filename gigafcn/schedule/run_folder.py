@@ -206,6 +206,13 @@ def refuse_another(begun: Mapping[str, Any], asked: Mapping[str, Any], map_path:
         names = [n for n in names if n != FULL]
     if not names:
         return
+    if unsaid := [n for n in names if n not in before or n not in asked]:
+        raise UsageError(
+            f"output {map_path} belongs to a run of another build of gigafcn (that was "
+            f"{before.get('gigafcn')}, this is {asked.get('gigafcn')}, and only one of them knows "
+            f"{', '.join(unsaid[:3])}); go on with that build, choose another name or replace it "
+            f"with --overwrite"
+        )
     shown = "; ".join(f"{n} was {before.get(n)!r}, now {asked.get(n)!r}" for n in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     raise UsageError(
