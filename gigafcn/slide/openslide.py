@@ -21,6 +21,7 @@ has not failed: what fails then is damaged.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from gigafcn.slide.protocol import (
     default_channel_names,
     downsample_of,
 )
+from gigafcn.slide.pyramid import is_reduced
 from gigafcn.slide.segments import SegmentCache, meeting
 from gigafcn.slide.traits import Traits, bounds_from
 
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 OLDEST_LIBRARY = (4, 0, 1)
 """First OpenSlide without known holes: CVE-2026-48977, CVE-2026-54604, swapped DICOM mpp."""
@@ -70,6 +74,9 @@ _BISECTED_PX = 32
 
 _FRACTIONAL_VENDORS = {"mirax", "ventana"}
 """Formats that place tiles at fractions of a pixel even at level 0."""
+
+_SAME_SHAPE = 0.02
+"""Part that sides of a level may be off by: scanners that place tiles freely round more."""
 
 _ICC_SIZE = "openslide.icc-size"
 _BOUNDS = (
@@ -145,11 +152,12 @@ class OpenSlideSlide:
         self._background = ImageColor.getrgb(f"#{background}")[:3]
         self._scales = tuple(float(scale) for scale in handle.level_downsamples)
         vendor = properties.get(openslide.PROPERTY_NAME_VENDOR)
+        shapes = _of_one_shape(str(self._path), shapes)
         self._grids = tuple(
             _grid(
                 properties, level, regular=scale.is_integer() and vendor not in _FRACTIONAL_VENDORS
             )
-            for level, scale in enumerate(self._scales)
+            for level, scale in enumerate(self._scales[: len(shapes)])
         )
         self.levels = tuple(
             Level(shape, downsample_of(shapes[0], shape), grid.block[0])
@@ -289,6 +297,25 @@ class OpenSlideSlide:
         self.cache.clear()
         while self._idle:
             self._idle.pop().close()
+
+
+def _of_one_shape(path: str, shapes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sizes of the levels up to the first that is no smaller version of level 0.
+
+    OpenSlide takes every tiled page of some formats for a level.  Those beyond are left out too, so
+    that the numbers of the others stay.
+    """
+    base = shapes[0]
+    for level, shape in enumerate(shapes):
+        ratio = (base[0] * shape[1]) / (base[1] * shape[0])
+        if abs(ratio - 1) > _SAME_SHAPE and not is_reduced(base, shape):
+            log.warning(
+                "%s: level %d of %d x %d px (y, x) is no smaller version of %d x %d px: only its "
+                "levels 0 to %d are used",
+                path, level, *shape, *base, level - 1,
+            )  # fmt: skip
+            return shapes[:level]
+    return shapes
 
 
 def detect_vendor(path: Path) -> str | None:

@@ -166,6 +166,23 @@ def test_a_sub_directory_of_another_shape_is_no_level(
     assert "its level of 100 x 190 px (y, x) is no smaller version" in caplog.text
 
 
+def test_a_tiled_page_of_another_shape_is_no_level_of_a_scanners_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = "400x400 [0,0 400x400] (64x64) JPEG/RGB Q=90|AppMag = 20|MPP = 0.5"
+    with tifffile.TiffWriter(tmp_path / "a.svs") as tif:
+        for number, shape in enumerate([(400, 400), (100, 100), (60, 190)]):
+            text = {"description": f"Aperio Image Library v11.2.1\r\n{sizes}"} if not number else {}
+            tif.write(
+                np.full((*shape, 3), number, np.uint8), tile=(64, 64), photometric="rgb",
+                compression="jpeg", metadata=None, **text,  # type: ignore[arg-type]
+            )  # fmt: skip
+    slide = open_slide(tmp_path / "a.svs")
+    assert slide.traits.format == "openslide aperio"
+    assert [at.shape for at in slide.levels] == [(400, 400), (100, 100)]
+    assert "level 2 of 60 x 190 px (y, x) is no smaller version" in caplog.text
+
+
 def test_every_way_of_rounding_is_a_reduced_version() -> None:
     random = np.random.default_rng(0)
     for _ in range(2000):
