@@ -4,7 +4,8 @@ Modules return (b, classes, y, x), but also (b, y, x, classes), or squeeze class
 Sizes alone may not tell: (1, 64, 64, 2) for a window of 64 px is a map of two classes, or one of 64
 classes whose px are stretched.  So the module is called on a taller and on a wider window: what
 grows with the one is y, with the other x, one that stays is the classes.  Of a module that takes
-one window only, the dimensions must keep the window's proportions, and in one way.
+windows of one size, or gives maps of one, the dimensions must keep the window's proportions, and
+that in one way.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def axes_of(
     if taller is None or wider is None:
         place = _by_proportion(shape, batch, window)
     elif len(shape) == len(taller) == len(wider):
-        place = _by_growth(shape, taller, wider)
+        place = _by_growth(shape, taller, wider) or _by_proportion(shape, batch, window)
     else:
         raise ModelError(f"{_returned(shape)} for one window and {taller} for a taller one")
     letters = ["?"] * len(shape)
@@ -111,7 +112,7 @@ def _by_growth(shape: Shape, taller: Shape, wider: Shape) -> Pair | None:
 
 
 def _by_proportion(shape: Shape, batch: int, window: Pair) -> Pair | None:
-    """The two dimensions, y before x, with the window's proportions; None for a classifier."""
+    """The two dimensions, y before x, with the window's proportions; None for scores."""
     first = 1 if len(shape) > 1 and shape[0] == batch else 0
     several = [d for d in range(first, len(shape)) if shape[d] > 1]
     if len(several) <= 1:
@@ -125,8 +126,8 @@ def _by_proportion(shape: Shape, batch: int, window: Pair) -> Pair | None:
     if len(fitting) != 1:
         found = "no two" if not fitting else "several pairs"
         raise ModelError(
-            f"{_returned(shape)} for a window of {window[0]} x {window[1]} px (y, x), the only one "
-            f"that it takes, and {found} of its dimensions may be y and x; {_REMEDY}"
+            f"{_returned(shape)} for a window of {window[0]} x {window[1]} px (y, x), and "
+            f"{found} of its dimensions may be y and x; {_REMEDY}"
         )
     return fitting[0]
 

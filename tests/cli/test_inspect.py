@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from gigafcn.analysis import Footprint, analyze
 from gigafcn.cli.inspect import as_json, show_footprint, waste_by_tile
@@ -48,6 +48,18 @@ def test_a_model_that_is_not_local_is_shown_with_what_blocks_it(
     assert "exact tiling  no" in text
     assert "not local: 1: " in text
     assert "waste" not in text
+
+
+def test_a_model_that_takes_one_size_is_shown_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    class Fixed(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[2:] == (224, 224)
+            return super().forward(x)
+
+    found = analyze(Fixed(3, 2, 3).eval())
+    show_footprint("fixed", found)
+    assert "224 x 224 px only" in capsys.readouterr().out
+    assert as_json(found)["only"] == (224, 224)
 
 
 def test_the_same_figures_come_as_json(strided: Footprint) -> None:

@@ -123,6 +123,26 @@ def test_proportions_tell_what_a_module_of_one_size_returns(name: str, tmp_path:
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_map_of_one_size_must_keep_the_proportions_of_the_window(tmp_path: Path) -> None:
+    class Resized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = whole_numbers(Skip())
+
+        def forward(self, x: Tensor) -> Tensor:
+            found = functional.interpolate(self.net(x), size=(64, 64))
+            return found.permute(0, 2, 3, 1)
+
+    image = small_image(*SHAPE)
+    found = mapped(image, Resized(), tmp_path / "m.zarr", mode="blend", window=64)
+    expected = monai_map(
+        whole_numbers(Skip()), image, roi_size=(64, 64), sw_batch_size=1, overlap=0.25
+    )
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ModelError, match="no two of its dimensions may be y and x"):
+        mapped(image, Resized(), tmp_path / "n.zarr", mode="blend", window=(64, 96))
+
+
 def patches(y: Tensor) -> Tensor:
     """Tokens (b, n, classes) of 8 x 8 px each."""
     return functional.avg_pool2d(y, 8).flatten(2).transpose(1, 2)
