@@ -117,6 +117,8 @@ def whole_figures(found: Evaluation) -> list[tuple[str, str]]:
         rows.append(("ignored", f"{found.ignored} px"))
     if found.not_computed:
         rows.append(("not computed", f"{found.not_computed} px"))
+    if found.left_out_as_background:
+        rows.append(("left out, scored as background", f"{found.left_out_as_background} px"))
     return rows
 
 

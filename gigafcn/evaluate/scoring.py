@@ -2,7 +2,8 @@
 
 Each piece of the map adds to one confusion matrix, so memory does not grow with the map.  A piece
 that was left out because there is no tissue counts as the class "background" where the map has
-one; whatever else was not computed is not scored, and its size is reported.  The model's answer is
+one, and how much that is is reported; whatever else was not computed is not scored, and its size is
+reported too.  The model's answer is
 the label; for a map of one class, whether its probability reaches a threshold, and any truth but 0
 is then that class.
 """
@@ -75,6 +76,10 @@ class Evaluation:
     shape: tuple[int, int]
     """Size (y, x) in px of what was compared, on the finer grid."""
 
+    left_out_as_background: int = 0
+    """Pixels of the matrix predicted as "background" because there is no tissue: nobody computed
+    them, and tables of areas do not count them."""
+
     @property
     def mean_boundary_f1(self) -> float | None:
         """Mean over classes that have a boundary."""
@@ -90,6 +95,7 @@ class Evaluation:
             "mean_boundary_f1": self.mean_boundary_f1,
             "ignored": self.ignored,
             "not_computed": self.not_computed,
+            "left_out_as_background": self.left_out_as_background,
             "shape": list(self.shape),
             "confusion_matrix": [list(row) for row in self.matrix],
         }
@@ -199,14 +205,30 @@ class _Comparison:
                 f"give it as a value to ignore"
             )
         truth[~kept] = _LEFT_OUT
-        predicted = self._predicted(box)
         ny, nx = self.alignment.truth_repeat
         start = Box(truth_box.y0 * ny, truth_box.x0 * nx, 0, 0)
         truth = truth.repeat(ny, 0).repeat(nx, 1)[fine.relative_to(start)]
+        return fine, truth, self._fine(box, fine, self._predicted(box))
+
+    def _fine(self, box: Box, fine: Box, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of a map box, repeated on the fine px of it that the truth covers."""
         ny, nx = self.alignment.map_repeat
         y, x = self.alignment.origin
         start = Box(y + box.y0 * ny, x + box.x0 * nx, 0, 0)
-        return fine, truth, predicted.repeat(ny, 0).repeat(nx, 1)[fine.relative_to(start)]
+        return values.repeat(ny, 0).repeat(nx, 1)[fine.relative_to(start)]
+
+    @property
+    def _background(self) -> int | None:
+        """Number of the class "background", if the map has one."""
+        names = enumerate(self.stored.spec.classes)
+        return next((i for i, name in names if is_background(name)), None)
+
+    def taken_for_background(self, box: Box, fine: Box, truth: NDArray[np.int64]) -> int:
+        """Scored fine px of a map box that are background because they were left out."""
+        left_out = read_status(self.stored, box) == ChunkStatus.BACKGROUND
+        if self._background is None or not left_out.any():
+            return 0
+        return int(np.count_nonzero(self._fine(box, fine, left_out) & (truth != _LEFT_OUT)))
 
     def _predicted(self, box: Box) -> NDArray[np.int32]:
         names = self.stored.spec.classes
@@ -216,9 +238,8 @@ class _Comparison:
             labels[np.isnan(values)] = NOT_COMPUTED
         else:
             labels = read_labels(self.stored, box)
-        background = [i for i, name in enumerate(names) if is_background(name)]
-        if background:
-            labels[read_status(self.stored, box) == ChunkStatus.BACKGROUND] = background[0]
+        if self._background is not None:
+            labels[read_status(self.stored, box) == ChunkStatus.BACKGROUND] = self._background
         return labels
 
 
@@ -227,7 +248,7 @@ def _evaluate(
 ) -> Evaluation:
     stored, count = comparison.stored, len(comparison.classes)
     matrix, outlines = np.zeros((count, count), np.int64), np.zeros((count, 4), np.int64)
-    ignored = missing = 0
+    ignored = missing = assumed = 0
     boxes = list(pieces(stored))
     began, done = time.perf_counter(), 0
     for number, box in enumerate(boxes, start=1):
@@ -236,6 +257,7 @@ def _evaluate(
             ignored += int(np.count_nonzero(truth == _LEFT_OUT))
             lost = (predicted == NOT_COMPUTED) & (truth != _LEFT_OUT)
             missing += int(np.count_nonzero(lost))
+            assumed += comparison.taken_for_background(box, fine, truth)
             truth[lost] = _LEFT_OUT
             matrix += confusion_matrix(truth, predicted, count, ignore=_LEFT_OUT)
             if boundary_px is not None:
@@ -253,6 +275,7 @@ def _evaluate(
         ignored,
         missing,
         comparison.alignment.fine(Box.whole(stored.spec.shape)).shape,
+        assumed,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from gigafcn.errors import SlideError, UsageError
 from gigafcn.evaluate import evaluate_map, write_plot
+from gigafcn.export import export_map
 from gigafcn.metrics import boundary_counts, boundary_f1, confusion_matrix
 from tests.export.maps import LARGE, blobs, one_hot, write_scores
 
@@ -102,6 +104,12 @@ def test_what_has_no_tissue_counts_as_background_and_what_failed_not_at_all(
     found = evaluate_map(path, truth)
     assert found.matrix == ((2 * 4096, 0, 0), (0, 4096, 0), (0, 0, 0))
     assert found.not_computed == 4096
+    # What the table of areas counts, which knows only what was computed.
+    export_map(path, "csv", tmp_path / "m.csv")
+    with (tmp_path / "m.csv").open(encoding="utf-8", newline="") as file:
+        computed = [int(row["pixels"]) for row in csv.DictReader(file)]
+    assert found.left_out_as_background == 4096
+    assert computed == [2 * 4096 - found.left_out_as_background, 4096, 0]
 
 
 def test_labels_follow_from_softmax_scores_when_none_are_stored(tmp_path: Path) -> None:
