@@ -41,6 +41,9 @@ LARGEST_PERIOD = 4096
 ROUNDED_FROM = 16
 """Px from which on rounding of a size is told apart from a size that stays."""
 
+APART, ROUNDED_BY = 64, 2
+"""Px from which on two sizes are far apart, and by which rounding may move sizes in deep layers."""
+
 GENERAL = ("arguments", "options")
 """Fields of rules in which arguments of any op are kept, without names."""
 
@@ -240,10 +243,17 @@ def _follows(node: Node, axis: int, before: Sequence[int], after: Sequence[int])
         affine = all(n * largest[0] == m * largest[1] for m, n in more)
         if affine and (largest[0] == 0) == (largest[1] == 0):
             return True
-        return min(*before, *after) >= ROUNDED_FROM and _one_ratio(before, after)
+        if min(*before, *after) >= ROUNDED_FROM and _one_ratio(before, after):
+            return True
+        return min(map(abs, largest)) >= APART and _rounded(more, Fraction(*reversed(largest)))
     assert node.rule is not None
     stride = rule_stride(node.rule, axis)
     return all(abs(n * stride - m) < max(Fraction(1), stride) for m, n in more)
+
+
+def _rounded(more: Sequence[Pair], ratio: Fraction) -> bool:
+    """Whether sizes that are far apart grow in one ratio, each rounded."""
+    return all(abs(n - m * ratio) <= ROUNDED_BY for m, n in more)
 
 
 def _one_ratio(before: Sequence[int], after: Sequence[int]) -> bool:
