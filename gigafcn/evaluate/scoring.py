@@ -19,7 +19,7 @@ import numpy as np
 
 from gigafcn.errors import UsageError
 from gigafcn.evaluate.alignment import Alignment, Placement, align
-from gigafcn.evaluate.truth import open_truth
+from gigafcn.evaluate.truth import numbers_without_class, open_truth
 from gigafcn.geometry import Box
 from gigafcn.metrics import Metrics, boundary_counts, boundary_f1, confusion_matrix, metrics
 from gigafcn.output.opening import open_map
@@ -121,7 +121,8 @@ def evaluate_map(
         OME-Zarr, or numpy array; of the size of the map or of the slide, or a whole number of
         times larger or smaller.
     ignore
-        Values of the truth whose pixels are not scored.
+        Values of the truth whose pixels are not scored; those of a map's labels that are no class
+        are not in any case.
     threshold
         For a map of one class: the least probability that means yes.
     boundary_px
@@ -146,6 +147,7 @@ def evaluate_map(
         raise UsageError(f"the boundary's tolerance must not be negative, got {boundary_px} px")
     stored = open_map(path)
     ignored = (ignore,) if isinstance(ignore, int) else tuple(ignore)
+    ignored += numbers_without_class(truth)
     mask = open_truth(truth, orient=slide_turned(stored))
     try:
         alignment = align(_placement(stored), mask.levels[0].shape)

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gigafcn.errors import SlideError
+from gigafcn.output.label_codes import WITHOUT_CLASS, codes_of
 from gigafcn.slide.array import ArraySlide
 from gigafcn.slide.opening import open_mask
 from gigafcn.slide.orientation import TAG, orientation_of, tell_turn, upright
@@ -25,6 +26,9 @@ from gigafcn.slide.traits import Traits
 if TYPE_CHECKING:
     from gigafcn.slide.opening import Source
     from gigafcn.slide.protocol import Slide
+
+
+_CODES = frozenset((*codes_of("uint8"), *codes_of("uint16")))
 
 
 def open_truth(source: Source, *, orient: bool = False) -> Slide:
@@ -87,6 +91,20 @@ def _labels_within(source: Source) -> Source:
             f"{Path(source) / 'labels' / names[0]}"
         )
     return Path(source) / "labels" / names[0] if names else source
+
+
+def numbers_without_class(source: Source) -> tuple[int, ...]:
+    """Numbers in the labels of a map of gigafcn that are no class: failed and left out."""
+    within = _labels_within(source)
+    if not isinstance(within, str | os.PathLike) or "://" in os.fspath(within):
+        return ()
+    try:
+        document = json.loads((Path(within) / "zarr.json").read_bytes())
+        told = document["attributes"]["ome"]["image-label"]["properties"]
+        named = {int(one["label-value"]) for one in told if one.get("class") in WITHOUT_CLASS}
+        return tuple(sorted(named & _CODES))  # a model may have a class "failed"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ()
 
 
 def _label_names(folder: Path) -> list[str]:

@@ -18,6 +18,10 @@ COMPUTED = 1
 """In an array that says only which px were computed."""
 
 
+WITHOUT_CLASS = ("failed", "left out")
+"""What labels call them, in the order of :class:`Codes` from below."""
+
+
 class Codes(NamedTuple):
     """Numbers of px without a class."""
 

@@ -30,7 +30,7 @@ import zarr
 from gigafcn.errors import RunError
 from gigafcn.output.chunk_status import ChunkStatus, status_codes, stored_statuses
 from gigafcn.output.disk import replace_file, storing
-from gigafcn.output.label_codes import codes_of
+from gigafcn.output.label_codes import WITHOUT_CLASS, codes_of
 from gigafcn.output.ownership import KEY
 from gigafcn.output.palette import is_background, rgb
 from gigafcn.output.place import MICROMETER, Place
@@ -135,7 +135,8 @@ def image_metadata(spec: MapSpec) -> dict[str, Any]:
 def labels_metadata(spec: MapSpec) -> dict[str, Any]:
     """Return the ``ome`` attribute of ``labels/classes``; px without a class are transparent."""
     codes = codes_of(spec.label_dtype)
-    without = {codes.failed: "failed", codes.left_out: "left out"} if spec.coded else {}
+    named = zip((codes.failed, codes.left_out), WITHOUT_CLASS, strict=True)
+    without = dict(named) if spec.coded else {}
     return {
         "version": OME_VERSION,
         "multiscales": [_multiscale(spec, "yx", "classes", "mode", LABELS_METHOD)],

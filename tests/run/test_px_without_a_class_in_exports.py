@@ -32,6 +32,7 @@ from gigafcn.output.serving import neuroglancer_url
 from gigafcn.output.spec import pyramid_tasks
 from tests.cli.test_bad_input_pixels import with_a_bad_tile
 from tests.commands import gigafcn as command
+from tests.export.maps import write_scores
 from tests.output.maps import a_spec, some_values, write_level_0
 
 if TYPE_CHECKING:
@@ -99,6 +100,15 @@ def test_three_counts_of_a_region_in_means_are_one(mapped: Path, tmp_path: Path)
     found = evaluate_map(mapped, np.zeros(labels.shape, np.uint8))
     assert np.sum(found.matrix, axis=0).tolist() == counts[:3].tolist()
     assert found.not_computed == counts[FAILED] + counts[LEFT_OUT]
+
+
+def test_labels_as_truth_score_what_has_a_class_alone(mapped: Path, tmp_path: Path) -> None:
+    labels = stored(mapped, "labels/classes/0")
+    scores = np.full((1, *labels.shape), 200, np.uint8)
+    write_scores(tmp_path / "one.zarr", scores, classes=("tumour",), labels=False)
+    found = evaluate_map(tmp_path / "one.zarr", mapped)
+    assert found.matrix == ((0, int((labels == 0).sum())), (0, int(np.isin(labels, (1, 2)).sum())))
+    assert found.ignored == (labels >= FAILED).sum()
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
