@@ -208,7 +208,9 @@ def _same(one: Any, other: Any) -> bool:
         if one.data_ptr() == other.data_ptr() and one.stride() == other.stride():
             return True
         return bool(((one == other) | ((one != one) & (other != other))).all())
-    return type(one) is type(other) and bool(one == other)
+    if type(one) is not type(other) or isinstance(one, tuple | list):  # of other lengths
+        return False
+    return bool(one == other or (one != one and other != other))
 
 
 def _shown(value: Any) -> str:

@@ -154,6 +154,7 @@ LOCAL: dict[str, Part] = {
     "by an uneven factor and back": lambda n, y, x: resized(
         functional.interpolate(y, scale_factor=0.3719), x
     ),
+    "NaN put in and taken out": lambda n, y, x: y.masked_fill(y > 1, float("nan")).nan_to_num(),
     "cropped by a few px": lambda n, y, x: y[:, :, 3:-3, : y.shape[3] - 4],
     "corners aligned": lambda n, y, x: functional.interpolate(
         functional.avg_pool2d(y, 8), size=x.shape[2:], mode="bilinear", align_corners=True
