@@ -190,6 +190,8 @@ def show_certificate(certificate: Certificate) -> None:
         show_table(_difference_rows(certificate), WINDOWS_HEADER, numbers_from=2)
     if certificate.patchwise is not None:
         show_table(_patchwise_rows(certificate.patchwise))
+    if certificate.far_edge is not None:
+        say(f"far edge: {certificate.far_edge}")
     for blocker in certificate.blockers:
         say(f"not local: {blocker}")
     for failure in certificate.failures:

@@ -66,6 +66,13 @@ def test_plan_says_what_padding_changes_at_the_far_edge(folder: Path) -> None:
     assert "scores of the last 268 x 260 px of the image differ by at most" in text
 
 
+def test_verify_says_it_too(folder: Path) -> None:
+    ended = gigafcn("verify", "nets.py:halved", "slide.tif", "--trust", cwd=folder)
+    assert ended.code == 0, ended.err
+    text = " ".join(ended.out.split())
+    assert "far edge: padded to the period or not, scores of the last 268 x 260 px of" in text
+
+
 def test_inspect_says_why_there_is_no_period(folder: Path) -> None:
     ended = gigafcn("inspect", "nets.py:resized", "--trust", cwd=folder)
     assert ended.code == 0, ended.err
