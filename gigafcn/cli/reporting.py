@@ -171,10 +171,15 @@ def closing_line(result: Result) -> str:
     profile = f", profile {summary['profile']}" if "profile" in summary else ""
     notes = [summary["resolution"]] if "resolution" in summary else []
     computed, stained = summary.get("computed_share", 1.0), summary.get("looks_like_tissue")
-    if computed < 1:
+    if summary.get("windows_kept"):
+        kept, total = summary["windows_kept"]
+        notes.append(f"{kept} of {total} windows kept, which hold tissue")
+    elif computed < 1:
         notes.append(f"{1 - computed:.0%} left out as background")
     elif stained is not None and stained < MUCH_TISSUE:
         notes.append(f"{stained:.0%} looks like tissue (--tissue auto leaves the rest out)")
+    if summary.get("uncovered"):
+        notes.append(summary["uncovered"])
     if summary.get("no_data_px"):
         notes.append(f"{summary['no_data_px']} px of the image hold no data")
     share = summary.get("bottleneck_share")

@@ -208,6 +208,10 @@ class PlanOptions(BaseModel):
     """Classes of polygons that are tissue. If unset: all but those that QuPath's users ignore
     (Ignore*, Artefact*, Background*), which are cut out of the others."""
 
+    min_tissue: Annotated[float, Field(ge=0, le=1), flag(SLIDE, "PART")] = 0.1
+    """In patch, with --tissue: a window is computed if at least this part of it is tissue; 0 takes
+    each that holds any."""
+
     mpp: Annotated[
         PositiveFloat | tuple[PositiveFloat, PositiveFloat] | None,
         BeforeValidator(values.parse_pair),

@@ -18,6 +18,8 @@ from torch.nn import functional
 from gigafcn.geometry import Box, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gigafcn.engine.scores import Sink
     from gigafcn.plan.windows import Windows
 
@@ -64,7 +66,7 @@ class Blend:
 
         self._counts = tuple(windows.coverage(axis, tile.spans[axis]) for axis in (0, 1))
 
-    def add(self, row: int, columns: range, outputs: Tensor) -> None:
+    def add(self, row: int, columns: Sequence[int], outputs: Tensor) -> None:
         """Add a batch (b, c, y, x) of a row of windows."""
         if self._sums is None:
             self._open(outputs)

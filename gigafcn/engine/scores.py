@@ -7,8 +7,9 @@ computed them, and hands on to the writer.  Blocks of a tile come row by row, fr
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,9 +18,13 @@ from gigafcn.engine.pixels import activated, likeliest, quantised
 from gigafcn.engine.transfer import Results
 from gigafcn.errors import RunError
 from gigafcn.geometry import Box
+from gigafcn.output.label_codes import COMPUTED, codes_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gigafcn.engine.writing import ShardWriter
+    from gigafcn.output.spec import MapSpec
     from gigafcn.plan.run_plan import RunPlan
 
 
@@ -37,6 +42,14 @@ class Sink(Protocol):
 
     def put(self, box: Box, logits: Tensor) -> None:
         """Take a block (1, c, y, x)."""
+        ...
+
+
+class MarkingSink(Protocol):
+    """The same, of px some of which were left out."""
+
+    def put(self, box: Box, logits: Tensor, left_out: NDArray[np.bool_] | None = None) -> None:
+        """Take a block (1, c, y, x), and which of its px (y, x) were left out."""
         ...
 
 
@@ -64,8 +77,13 @@ class ScoreSink:
         if plan.averaged != (1, 1):
             self._means = Averaging(plan.averaged, tile, plan.box)
 
-    def put(self, box: Box, logits: Tensor) -> None:
+    def put(self, box: Box, logits: Tensor, left_out: NDArray[np.bool_] | None = None) -> None:
         """Turn a block (1, c, y, x) of the model's output into scores and labels; store rows.
+
+        Parameters
+        ----------
+        left_out
+            Which px (y, x) are none of the model's; maps of means leave out none.
 
         Raises
         ------
@@ -77,7 +95,7 @@ class ScoreSink:
             [torch.isfinite(scores.sum())], partial(self._refuse_non_finite, box, scores)
         )
         if self._means is None:
-            self._store(in_store(box, self._plan), scores)
+            self._store(in_store(box, self._plan), scores, left_out)
         else:
             for place, means in self._means.add(box, scores):
                 self._store(place, means)
@@ -94,7 +112,7 @@ class ScoreSink:
             else rows // self._plan.averaged[0]
         )
 
-    def _store(self, place: Box, scores: Tensor) -> None:
+    def _store(self, place: Box, scores: Tensor, left_out: NDArray[np.bool_] | None = None) -> None:
         """Hand on scores (1, c, y, x) of all classes for a box of stored px."""
         spec = self._plan.spec
         made = {}
@@ -106,6 +124,8 @@ class ScoreSink:
 
         def put(*arrived: Tensor) -> None:
             found = {name: a.numpy() for name, a in zip(made, arrived, strict=True)}
+            if left_out is not None:
+                found = _marked(found, left_out, spec)
             self._writer.put(place, found.get("scores"), found.get("labels"))
 
         self._results.take(list(made.values()), put)
@@ -122,3 +142,17 @@ class ScoreSink:
             f"x={box.x0 + x}; check mean, std and scale, or the precision "
             f"({self._plan.precision})"
         )
+
+
+def _marked(
+    found: dict[str, NDArray[Any]], left_out: NDArray[np.bool_], spec: MapSpec
+) -> dict[str, NDArray[Any]]:
+    """Scores and labels in which px that were left out say so; where neither can, a third array."""
+    marked = {name: array.copy() for name, array in found.items()}
+    if "scores" in marked:
+        marked["scores"][:, left_out] = 0 if spec.dtype == "uint8" else np.nan
+    if spec.marks_computed:
+        marked["labels"] = np.full(left_out.shape, COMPUTED, np.uint8)
+    if "labels" in marked:
+        marked["labels"][left_out] = codes_of(marked["labels"].dtype).left_out
+    return marked

@@ -30,7 +30,7 @@ from gigafcn.engine.writing import ShardWriter
 from gigafcn.geometry import Box, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from gigafcn.engine.timeline import Watch
     from gigafcn.output.store import MapStore
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class _Gathering(Protocol):
     """Where the output of batches goes."""
 
-    def add(self, row: int, columns: range, outputs: Tensor) -> None:
+    def add(self, row: int, columns: Sequence[int], outputs: Tensor) -> None:
         """Take a batch (b, c, y, x)."""
         ...
 
@@ -94,10 +94,14 @@ class _Rows:
         self.reader = self._feed.reader
         self._forward, self._windows, self._ease, self._watch = forward, windows, ease, watch
         self._classes = len(plan.spec.classes)
-        self._progress = _Progress(part.area, windows.computed(part), watch.advance)
+        self._progress = _Progress(part.area, self._feed.windows, watch.advance)
         self._sink = ScoreSink(plan, part, writer)
+        shape = (1, self._classes, 1, part.x.size)
+        empty = torch.zeros(shape, dtype=PRECISIONS[plan.precision], device=plan.device)
         self._gathering: _Gathering = (
-            Blend(windows, part, self._sink) if windows.mode == "blend" else Patch(part, self._sink)
+            Blend(windows, part, self._sink)
+            if windows.mode == "blend"
+            else Patch(part, self._sink, empty)
         )
 
     @property
@@ -154,11 +158,24 @@ class WindowFeed:
         watch: Watch,
     ) -> None:
         self._plan, self._windows = plan, windows
-        self._rows = windows.touching(0, tile.y)
-        self._batches = list(windows.batches(tile.x))
-        reads = windows.reads(tile).intersect(windows.content)
+        self._rows = {
+            row: [kept for each in windows.batches(tile.x) if (kept := _kept(plan, row, each))]
+            for row in windows.touching(0, tile.y)
+        }
+        """Batches of each row of windows."""
+
+        self.windows = sum(len(batch) for batches in self._rows.values() for batch in batches)
+        """That are computed."""
+
+        across = windows.reads(tile).x
+        if plan.kept is not None:
+            ends = [(b[0][0], b[-1][-1]) for b in self._rows.values() if b]
+            first, last = min(end[0] for end in ends), max(end[1] for end in ends)
+            across = Span(windows.start(1, first), windows.window(1, last).stop)
         self._wanted = [
-            Box.of(windows.window(0, row), reads.x).intersect(windows.content) for row in self._rows
+            Box.of(windows.window(0, row), across).intersect(windows.content)
+            for row, batches in self._rows.items()
+            if batches
         ]
         account = Account(plan, in_store(tile, plan))
         strips = list(_new_rows(self._wanted))
@@ -167,10 +184,15 @@ class WindowFeed:
         self._device = torch.device(plan.device)
         self._inputs: dict[int, Tensor] = {}
 
-    def rows(self) -> Iterator[tuple[int, Iterator[tuple[range, Tensor]]]]:
+    def rows(self) -> Iterator[tuple[int, Iterator[tuple[Sequence[int], Tensor]]]]:
         """Each row of windows with its batches: columns, and the input (b, c, y, x)."""
         held, pixels = Box(0, 0, 0, 0), None
-        for row, wanted, (box, fresh) in zip(self._rows, self._wanted, self.reader, strict=True):
+        strips = zip(self._wanted, self.reader, strict=True)
+        for row, batches in self._rows.items():
+            if not batches:
+                yield row, iter(())
+                continue
+            wanted, (box, fresh) = next(strips)
             if pixels is None or held.y1 <= wanted.y0:
                 pixels = fresh
             else:
@@ -179,16 +201,19 @@ class WindowFeed:
             assert box.y1 == wanted.y1
             yield row, self._of_row(row, wanted, pixels)
 
-    def _of_row(self, row: int, held: Box, pixels: Pixels) -> Iterator[tuple[range, Tensor]]:
-        for columns in self._batches:
+    def _of_row(
+        self, row: int, held: Box, pixels: Pixels
+    ) -> Iterator[tuple[Sequence[int], Tensor]]:
+        for columns in self._rows[row]:
             with self.reader.watch.during(Doing.TO_DEVICE):
                 batch = self._filled(row, columns, held, pixels)
             yield columns, batch
 
-    def _filled(self, row: int, columns: range, held: Box, pixels: Pixels) -> Tensor:
+    def _filled(self, row: int, columns: Sequence[int], held: Box, pixels: Pixels) -> Tensor:
         """The input of a batch; the tensor is used again by the next of the same length."""
         batch = self._input(len(columns))
         top = self._windows.start(0, row)
+        places = iter(batch)
         for group in self._groups(columns):
             stop = self._windows.window(1, group[-1]).stop
             across = Span(self._windows.start(1, group[0]), stop).intersect(held.x)
@@ -198,17 +223,18 @@ class WindowFeed:
                 window = self._windows.window(1, column)
                 shared = window.intersect(across)
                 rows, inside = held.y.relative_to(top), shared.relative_to(window.start)
-                target = batch[column - columns.start]
+                target = next(places)
                 if held.y.size < self._windows.size[0] or shared.size < window.size:
                     target.zero_()
                 target[:, rows, inside] = values[:, :, shared.relative_to(across.start)]
         return batch
 
-    def _groups(self, columns: range) -> list[range]:
+    def _groups(self, columns: Sequence[int]) -> list[Sequence[int]]:
         """Windows to normalise at once: all of them, unless there are gaps between."""
-        if self._windows.interval[1] <= self._windows.size[1]:
+        beside = self._windows.interval[1] <= self._windows.size[1]
+        if beside and len(columns) == columns[-1] - columns[0] + 1:
             return [columns]
-        return [range(column, column + 1) for column in columns]
+        return [[column] for column in columns]
 
     def _input(self, count: int) -> Tensor:
         if count not in self._inputs:
@@ -219,6 +245,11 @@ class WindowFeed:
                 memory_format=torch.channels_last,
             )
         return self._inputs[count]
+
+
+def _kept(plan: RunPlan, row: int, batch: range) -> Sequence[int]:
+    """Windows of a batch that are computed."""
+    return batch if plan.kept is None else plan.kept_columns(row, batch)
 
 
 def _new_rows(wanted: list[Box]) -> Iterator[Box]:

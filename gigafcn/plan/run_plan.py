@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from gigafcn.geometry import Box
+from gigafcn.geometry import Box, Span
 from gigafcn.output.spec import MapSpec
 from gigafcn.plan.map_geometry import MapGeometry
 from gigafcn.plan.saving import stored_shape
@@ -96,6 +96,9 @@ class RunPlan:
     tissue: Tissue | None = None
     """Chunks that are computed; None computes all."""
 
+    kept: Tissue | None = None
+    """Windows of patch, one per map px of the box, that are computed; None computes all."""
+
     lanes: int = 1
     """Columns that are computed side by side, sharing the threads out, where there is room."""
 
@@ -128,6 +131,14 @@ class RunPlan:
             found.append(part.shift(self.box.y0, self.box.x0).intersect(tile))
         return found
 
+    def kept_columns(self, row: int, columns: range) -> list[int]:
+        """Windows of a row of patch, by map column, that are computed."""
+        if self.kept is None:
+            return list(columns)
+        inside = Span(columns.start, columns.stop).intersect(self.box.x)
+        cells = self.kept.cells()[row - self.box.y0, inside.relative_to(self.box.x0)]
+        return [inside.start + int(index) for index in cells.nonzero()[0]]
+
     def columns(self, part: Box) -> list[Box]:
         """A part of a tile cut into columns of whole chunks that are computed side by side."""
         unit = self.spec.chunk * self.averaged[1]
@@ -139,6 +150,8 @@ class RunPlan:
     @property
     def computed_share(self) -> float:
         """Part of the map that is computed, 0 to 1."""
+        if self.kept is not None:
+            return self.kept.share
         if self.tissue is None:
             return 1.0
         return sum(part.area for tile in self.tiles() for part in self.parts(tile)) / self.box.area
@@ -157,7 +170,9 @@ class RunPlan:
         plain["geometry"] = geometry
         plain["spec"] = self.spec.to_json()
         plain["pixel"] = [str(p) for p in self.pixel]
-        plain["tissue"] = None if self.tissue is None else self.tissue.to_json()
+        for name in ("tissue", "kept"):
+            found = getattr(self, name)
+            plain[name] = None if found is None else found.to_json()
         plain["scaling"] = asdict(self.scaling)
         plain["windows"] = None if self.windows is None else self.windows.to_json()
         return {name: _listed(value) for name, value in plain.items()}
@@ -168,7 +183,7 @@ class RunPlan:
         geometry = _tupled(data["geometry"])
         for name in ("stride", "offset"):
             geometry[name] = tuple(Fraction(s) for s in geometry[name])
-        windows, tissue = data["windows"], data["tissue"]
+        windows, tissue, kept = data["windows"], data["tissue"], data.get("kept")
         rest = _tupled(data) | {
             "geometry": MapGeometry(**geometry),
             "spec": MapSpec.from_json(data["spec"]),
@@ -176,6 +191,7 @@ class RunPlan:
             "box": Box(*data["box"]),
             "pixel": tuple(Fraction(p) for p in data["pixel"]),
             "tissue": None if tissue is None else Tissue.from_json(tissue),
+            "kept": None if kept is None else Tissue.from_json(kept),
             "windows": None if windows is None else Windows.from_json(windows),
         }
         return cls(**rest)

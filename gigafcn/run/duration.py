@@ -59,12 +59,19 @@ def window_seconds(request: Request, windows: Windows, pace: Pace) -> float:
     area = sum(part.area for part in parts)
     per_px = replace(
         pace,
-        computing=pace.computing * sum(map(windows.computed, parts)) / area,
+        computing=pace.computing * _computed(run, windows, parts) / area,
         reading=pace.reading * sum(windows.reads(part).area for part in parts) / area,
     )
     across = px_across_tiles(run) * run.computed_share * math.prod(run.averaged)
     spare = spare_processors(run, request.options.workers or 1)
     return area * per_px.overlapped(spare) + across * pace.storing * FROM_STORED
+
+
+def _computed(run: RunPlan, windows: Windows, parts: Sequence[Box]) -> int:
+    """Windows that are computed for parts of tiles."""
+    if run.kept is not None:
+        return int(run.kept.cells().sum())
+    return sum(map(windows.computed, parts))
 
 
 def seconds_of(request: Request, parts: Sequence[Box], pace: Pace) -> float:

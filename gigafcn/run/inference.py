@@ -69,6 +69,7 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
     pad: str | None = None,
     tissue: str | Path | None = None,
     tissue_class: Sequence[str] | None = None,
+    min_tissue: float = 0.1,
     mpp: float | tuple[float, float] | None = None,
     slide_mpp: float | tuple[float, float] | None = None,
     mpp_tolerance: float = 0.02,
@@ -185,6 +186,9 @@ def infer(  # noqa: PLR0913 - the public interface, keywords only after three
         mask of the whole slide or of GeoJSON polygons. The rest is neither read nor stored.
     tissue_class
         Classes of polygons that are tissue; None takes all but Ignore*, Artefact*, Background*.
+    min_tissue
+        In patch, with tissue: part of a window, 0 to 1, that must be tissue for it to be computed;
+        0 takes each that holds any.
     mpp
         Micrometres per px that the model wants, one or (y, x), replacing what its author states:
         the nearest finer level is resampled to it, on one grid for the whole slide.

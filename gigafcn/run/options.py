@@ -58,6 +58,7 @@ class Options:
     pad: str | None = None
     tissue: str | Path | None = None
     tissue_class: Sequence[str] | None = None
+    min_tissue: float = 0.1
     mpp: float | tuple[float, float] | None = None
     slide_mpp: float | tuple[float, float] | None = None
     mpp_tolerance: float = 0.02

@@ -15,6 +15,7 @@ from gigafcn.run.far_edge import far_edge_of
 from gigafcn.run.observed import doubts
 from gigafcn.run.options import Options
 from gigafcn.run.request import Request, prepare
+from gigafcn.run.tissue import kept_windows, uncovered
 from gigafcn.run.trial import try_windows
 from gigafcn.run.tuning import tuned
 
@@ -86,6 +87,12 @@ class PlanReport:
     tissue: tuple[float, float] | None
     """Part of the chunks with tissue, and part of the map that is computed; None computes all."""
 
+    kept: tuple[int, int] | None
+    """Windows of patch that hold enough tissue, and all; None if it is not chosen by window."""
+
+    uncovered: str
+    """What no window of patch reaches at right and below, in words; "" if nothing."""
+
     tile: tuple[int, int]
     """Map px (y, x)."""
 
@@ -143,6 +150,7 @@ class PlanReport:
             ("mode", self.mode),
             *(self._exact_rows() if self.windows is None else self.windows.rows()),
             *self._tissue_rows(),
+            *([("rest", self.uncovered)] if self.uncovered else []),
             ("tiles", f"{self.tiles} of {self.tile[0]} x {self.tile[1]} px"),
             ("waste", self._waste),
             ("memory", f"{format_bytes(self.memory_bytes)} per worker, {self.workers} worker(s)"),
@@ -167,6 +175,10 @@ class PlanReport:
         if self.tissue is None:
             return []
         share, computed = self.tissue
+        if self.kept is not None:
+            kept, total = self.kept
+            text = f"{kept} of {total} windows are computed, which hold enough (--min-tissue)"
+            return [("tissue", text)]
         text = f"{share:.0%} of the chunks; {1 - computed:.0%} of the map is left out"
         return [("tissue", text)]
 
@@ -223,6 +235,8 @@ def _report(request: Request) -> PlanReport:
         stored=(len(spec.stored), *spec.shape),
         tile=run.tile,
         tissue=None if run.tissue is None else (run.tissue.share, run.computed_share),
+        kept=None if run.kept is None else kept_windows(run),
+        uncovered=uncovered(run),
         tiles=len(run.tiles()),
         strip=run.strip,
         block=run.block,

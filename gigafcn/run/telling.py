@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gigafcn.certificate.certificate import CLASSES
 from gigafcn.doing import Doing
+from gigafcn.run.tissue import kept_windows, uncovered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +94,8 @@ def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any
         "padding": None if windows is not None else request.plan.geometry.described,
         "resolution": request.grid.described,
         "computed_share": request.plan.computed_share,
+        "windows_kept": None if request.plan.kept is None else kept_windows(request.plan),
+        "uncovered": uncovered(request.plan),
         "bottleneck": name,
         "bottleneck_share": share,
         "model": request.model.name,

@@ -20,6 +20,7 @@ from gigafcn.geometry import Span
 from gigafcn.plan.projection import Demand
 from gigafcn.plan.tissue import Tissue
 from gigafcn.run.choices import mpp
+from gigafcn.run.window_cells import WindowCells, any_per_chunk
 from gigafcn.slide.annotations import read_areas, told_apart
 from gigafcn.slide.fingerprint import hash_file
 from gigafcn.slide.mask_file import read_mask
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from gigafcn.plan.window_layout import WindowDemand
     from gigafcn.run.options import Options
     from gigafcn.slide.protocol import Slide
+
+Pair = tuple[float, float]
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +114,16 @@ def with_tissue(
         )
     if asked in (None, "none"):
         return plan
-    cells = Cells.of(plan)
+    by_window = plan.mode == "patch" and plan.averaged == (1, 1)
+    cells = WindowCells.of(plan, options.min_tissue) if by_window else Cells.of(plan)
     if asked == "auto":
         found = _by_colour(slide, cells)
     elif polygons:
         found = _by_polygons(slide, cells, Path(str(asked)), options)
     else:
         found = _by_mask(slide, cells, Path(str(asked)), orient=options.orient)
+    if by_window:
+        return _with_windows(plan, slide, options, found, _margin(plan, demand))
     if not found.any():
         if asked != "auto":
             raise UsageError(f"tissue {asked} marks nothing in the mapped part of {slide.name}")
@@ -125,6 +131,41 @@ def with_tissue(
                     slide.name)  # fmt: skip
     spec = replace(plan.spec, leaves_out="chunks")
     return replace(plan, spec=spec, tissue=Tissue.of(found, _margin(plan, demand)))
+
+
+def _with_windows(
+    plan: RunPlan, slide: Slide, options: Options, kept: NDArray[np.bool_], margin: Pair
+) -> RunPlan:
+    """The plan with the windows of patch that are computed, and the chunks that hold them."""
+    if not kept.any():
+        raise SlideError(
+            f"{slide.name}: none of {kept.size} windows holds {options.min_tissue:.0%} of tissue "
+            f"(by --tissue {options.tissue}), so there is nothing to compute; lower --min-tissue "
+            f"or give another --tissue"
+        )
+    chunks = Tissue.of(any_per_chunk(kept, plan.spec.chunk), margin)
+    spec = replace(plan.spec, leaves_out="px")
+    return replace(plan, spec=spec, tissue=chunks, kept=Tissue.of(kept))
+
+
+def kept_windows(plan: RunPlan) -> tuple[int, int]:
+    """Windows of patch that are computed, and all of the mapped part."""
+    total = plan.box.area
+    return total if plan.kept is None else int(plan.kept.cells().sum()), total
+
+
+def uncovered(plan: RunPlan) -> str:
+    """What no window of patch reaches at right and below, in words; "" if nothing."""
+    windows = plan.windows
+    if windows is None or windows.mode != "patch":
+        return ""
+    beyond = []
+    for axis, where in ((1, "at right"), (0, "below")):
+        stop = windows.window(axis, windows.count[axis] - 1).stop - plan.geometry.origin[axis]
+        rest = plan.geometry.image[axis] - stop
+        if rest > 0 and plan.box.spans[axis].stop == plan.geometry.shape[axis]:
+            beyond.append(f"{rest} px {where}")
+    return f"{' and '.join(beyond)} lie in no window (--border cover)" if beyond else ""
 
 
 def _margin(plan: RunPlan, demand: Demand | WindowDemand) -> tuple[float, float]:
@@ -161,7 +202,15 @@ def described_tissue(plan: RunPlan, options: Options) -> dict[str, Any]:
         "chunks": int(plan.tissue.cells().sum()),
         "share": round(plan.tissue.share, 6),
         "computed_share": round(plan.computed_share, 6),
+        **_described_windows(plan, options),
     }
+
+
+def _described_windows(plan: RunPlan, options: Options) -> dict[str, Any]:
+    if plan.kept is None:
+        return {}
+    kept, total = kept_windows(plan)
+    return {"windows": kept, "of_windows": total, "min_tissue": options.min_tissue}
 
 
 def looks_stained(slide: Slide) -> bool:
@@ -169,7 +218,7 @@ def looks_stained(slide: Slide) -> bool:
     return len(colours_of(slide)) == 3 and slide.dtype == np.uint8
 
 
-def _by_colour(slide: Slide, cells: Cells) -> NDArray[np.bool_]:
+def _by_colour(slide: Slide, cells: Cells | WindowCells) -> NDArray[np.bool_]:
     if not looks_stained(slide):
         raise UsageError(
             f"tissue auto needs a slide of three channels of 8 bit, {slide.name} has "
@@ -185,7 +234,9 @@ def _scale(slide: Slide, shape: tuple[int, ...]) -> tuple[float, float]:
     return height / shape[0], width / shape[1]
 
 
-def _by_mask(slide: Slide, cells: Cells, path: Path, *, orient: bool) -> NDArray[np.bool_]:
+def _by_mask(
+    slide: Slide, cells: Cells | WindowCells, path: Path, *, orient: bool
+) -> NDArray[np.bool_]:
     try:
         mask = read_mask(path, orient=orient)
     except SlideError as error:
@@ -209,7 +260,9 @@ def _by_mask(slide: Slide, cells: Cells, path: Path, *, orient: bool) -> NDArray
     return cells.under(mask, _scale(slide, mask.shape))
 
 
-def _by_polygons(slide: Slide, cells: Cells, path: Path, options: Options) -> NDArray[np.bool_]:
+def _by_polygons(
+    slide: Slide, cells: Cells | WindowCells, path: Path, options: Options
+) -> NDArray[np.bool_]:
     told = told_apart(read_areas(path), options.tissue_class, path)
     log.info("polygons: %s", told.described(mpp(slide, options.slide_mpp)))
     areas = np.array(told.polygons())

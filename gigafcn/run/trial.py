@@ -225,6 +225,7 @@ def _plan_of(plan: RunPlan, rows: Span, columns: Span) -> RunPlan:
         tile=box.shape,
         spec=replace(plan.spec, shape=shape, name="trial"),
         tissue=None,
+        kept=None,
     )
 
 

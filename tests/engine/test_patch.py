@@ -23,14 +23,15 @@ class Rows:
     def __init__(self) -> None:
         self.rows: list[tuple[Box, list[list[float]]]] = []
 
-    def put(self, box: Box, logits: torch.Tensor) -> None:
+    def put(self, box: Box, logits: torch.Tensor, left_out: object = None) -> None:
+        assert left_out is None
         self.rows.append((box, logits[0, :, 0].tolist()))
 
 
 def test_a_tile_takes_its_own_columns_of_whole_batches() -> None:
     windows = patch_windows((8, 80), (8, 8), step=(8, 8), batch=4)
     tile, sink = Box(0, 3, 1, 6), Rows()
-    patch = Patch(tile, sink)
+    patch = Patch(tile, sink, torch.zeros(1, 2, 1, tile.x.size))
     for columns in windows.batches(tile.x):
         scores = torch.tensor([[float(c), -float(c)] for c in columns])
         patch.add(0, columns, scores[:, :, None, None])

@@ -154,7 +154,8 @@ def test_windows_are_computed_for_tissue_alone(mode: str, mask: Path, tmp_path: 
     part = gigafcn.infer(image, net, tmp_path / "p.zarr", dtype="float32", tissue=mask, **given)
     found, expected = scores_of(part.path), scores_of(whole.path)
     known = ~np.isnan(found)
-    assert 0.1 < known.mean() < 0.9
+    # Patch chooses by window, not by chunk.
+    assert 0.05 < known.mean() < (0.1 if mode == "patch" else 0.9)
     np.testing.assert_array_equal(found[known], expected[known])
 
 
