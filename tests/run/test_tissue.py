@@ -156,7 +156,9 @@ def test_windows_are_computed_for_tissue_alone(mode: str, mask: Path, tmp_path: 
     known = ~np.isnan(found)
     # Patch chooses by window, not by chunk.
     assert 0.05 < known.mean() < (0.1 if mode == "patch" else 0.9)
-    np.testing.assert_array_equal(found[known], expected[known])
+    # Calls of patch take fewer windows where some are left out, and add in another order.
+    rounding = 0 if mode == "blend" else 1e-6
+    np.testing.assert_allclose(found[known], expected[known], rtol=0, atol=rounding)
 
 
 def _classifier() -> Any:
