@@ -68,6 +68,8 @@ def activated(logits: Tensor, activation: str) -> Tensor:
             return logits.sigmoid()
         case "softmax":
             return logits.softmax(dim=1)
+        case "exp":
+            return logits.exp()
         case _:
             return logits
 

@@ -1,8 +1,7 @@
 """What does a module give for a window, what does a call of it take, and how does it end?
 
-It is called once on noise before anything is planned.  The op that made its output tells whether
-scores are activated already; memory is what the process took at most meanwhile, a GPU's left
-out.
+It is called once on noise before anything is planned.  Memory is what the process took at most
+meanwhile, a GPU's left out.  Another call, on one small image, follows what its output is.
 """
 
 from __future__ import annotations
@@ -12,15 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gigafcn.engine.axes import SCORES, arranged, axes_of
 from gigafcn.engine.forward import noise
 from gigafcn.engine.precision import as_asked
 from gigafcn.errors import ModelError, RunError
+from gigafcn.graph.export import in_eval_mode
+from gigafcn.graph.programs import SIZES
+from gigafcn.meaning import Meaning, followed, meaning_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gigafcn.engine.forward import Forward
 
 Pair = tuple[int, int]
@@ -30,9 +34,6 @@ SAMPLED_EVERY_S = 0.002
 LARGER_PX = 64
 """Px by which a window is larger to see which dimensions grow with it; most strides divide it."""
 
-COPIES = ("aten.clone.", "aten._to_copy.", "aten.to.", "aten.contiguous.", "aten.reshape.")
-"""Ops that change no value."""
-
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -41,9 +42,6 @@ class Probe:
     classes: int
     cell: Pair
     """Map px (y, x) for a window; 1 x 1 for a classifier."""
-
-    last_op: str
-    """ATen op that made the output, such as "aten._softmax.default"; "" if none was seen."""
 
     batch: int
     """Windows of the call."""
@@ -76,7 +74,7 @@ def probed(
     """
     for batch in batches:
         try:
-            output, last_op, memory = _called(forward, noise(batch, shape, **place))
+            output, memory = _called(forward, noise(batch, shape, **place))
         except RunError as error:
             if batch != batches[-1]:
                 continue
@@ -87,7 +85,7 @@ def probed(
         if batch == 1 or tuple(output.shape[:1]) == (batch,):
             axes = _axes(forward, output, shape, batch, **place)
             _, classes, *cell = arranged(output, axes, batch).shape
-            return Probe(classes, (cell[0], cell[1]), last_op, batch, memory, axes)
+            return Probe(classes, (cell[0], cell[1]), batch, memory, axes)
     found = f"a tensor of shape {tuple(output.shape)}"
     raise ModelError(f"the model returns {found} for {batch} windows; it must return one each")
 
@@ -126,37 +124,34 @@ def _larger(
     return found
 
 
-def _called(forward: Forward, batch: Tensor) -> tuple[Tensor, str, int]:
-    with as_asked(), _Ops() as ops, _Peak() as peak:
+def _called(forward: Forward, batch: Tensor) -> tuple[Tensor, int]:
+    with as_asked(), _Peak() as peak:
         output = forward.returned(batch)
-    return output, ops.made(output), peak.bytes
+    return output, peak.bytes
 
 
-class _Ops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of its base
-    """Notes which op wrote each piece of memory last."""
+def meaning_at(forward: Forward, shapes: Sequence[tuple[int, int, int]], **place: Any) -> Meaning:
+    """What the output of a module is, by a call on noise of the first shape (c, y, x) it takes."""
+    why = ""
+    for shape in shapes:
+        try:
+            return meaning_of(followed(forward, noise(1, shape, **place)))
+        except (RunError, ModelError) as error:
+            why = str(error)
+    return Meaning("unknown", f"no small image could be tried on it: {why}")
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # of its base
-        self._makers: dict[int, str] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for each in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(each, Tensor):
-                self._note(func, args, each)
-        return result
+def module_meaning(forward: Forward, shapes: Sequence[tuple[int, int, int]]) -> Meaning:
+    """The same for a module as it was loaded: packed weights could not be looked at."""
+    in_eval_mode(forward.module)
+    weights = (p for p in forward.module.parameters() if p.is_floating_point())
+    first = next(weights, torch.empty(0))
+    return meaning_at(forward, shapes, dtype=first.dtype, device=first.device)
 
-    def _note(self, func: Any, args: Any, result: Tensor) -> None:
-        name, place = str(func), result.untyped_storage().data_ptr()
-        source = next((a for a in args if isinstance(a, Tensor)), None)
-        if source is not None and name.startswith(COPIES):
-            self._makers[place] = self.made(source)
-        elif not func.is_view:
-            self._makers[place] = name
 
-    def made(self, tensor: Tensor) -> str:
-        """The op that a tensor's values come from."""
-        return self._makers.get(tensor.untyped_storage().data_ptr(), "")
+def small_shapes(channels: int, size: int) -> list[tuple[int, int, int]]:
+    """Small images (c, y, x) to try on a model, and one of a size that it takes."""
+    return [(channels, n, n) for n in dict.fromkeys((*sorted(SIZES), size))]
 
 
 class _Peak:

@@ -94,6 +94,8 @@ class ScoreSink:
         self._results.take(
             [torch.isfinite(scores.sum())], partial(self._refuse_non_finite, box, scores)
         )
+        if self._plan.rest:
+            scores = torch.cat([scores, 1 - scores.sum(1, keepdim=True)], 1)
         if self._means is None:
             self._store(in_store(box, self._plan), scores, left_out)
         else:

@@ -93,7 +93,7 @@ class _Rows:
         self._feed = WindowFeed(plan, windows, part, image, watch)
         self.reader = self._feed.reader
         self._forward, self._windows, self._ease, self._watch = forward, windows, ease, watch
-        self._classes = len(plan.spec.classes)
+        self._classes = len(plan.spec.classes) - plan.rest
         self._progress = _Progress(part.area, self._feed.windows, watch.advance)
         self._sink = ScoreSink(plan, part, writer)
         shape = (1, self._classes, 1, part.x.size)

@@ -55,7 +55,7 @@ class RunPlan:
 
     scaling: Scaling
     activation: str
-    """"none", "sigmoid" or "softmax"."""
+    """"none", "sigmoid", "softmax", or "exp" for logarithms of probabilities."""
 
     tile: Pair
     """Tile (y, x) in map px."""
@@ -92,6 +92,12 @@ class RunPlan:
 
     averaged: Pair = (1, 1)
     """Map px (y, x) per stored px."""
+
+    rest: bool = False
+    """Whether the last class is what the model's own leave of 1, known by labels alone."""
+
+    meaning: str = ""
+    """What the model's output is, and why."""
 
     tissue: Tissue | None = None
     """Chunks that are computed; None computes all."""

@@ -38,6 +38,9 @@ class Saving:
     averaged: Pair = (1, 1)
     """Map px (y, x) per stored px."""
 
+    rest: bool = False
+    """Whether labels know one class more: what the model's own leave of 1."""
+
     @property
     def bytes_per_px(self) -> int:
         """Of a stored px, a label counted as one byte."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from gigafcn.graph.model_graph import ModelGraph
     from gigafcn.plan.image_grid import ImageGrid
     from gigafcn.plan.map_geometry import MapGeometry
     from gigafcn.run.options import Options
@@ -207,21 +206,6 @@ def map_part(
     return cells
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a model ends."""
-
-    op: str
-    """That makes its output; "" if unknown."""
-
-    classes: int
-
-
-def ending(graph: ModelGraph) -> Ending:
-    """How a traced model ends."""
-    return Ending(graph.result.op, graph.result.channels)
-
-
 def model(spec: str | Path | nn.Module, options: Options) -> LoadedModel:
     """Load the model, and name what its file leaves open and no option says either."""
     loaded = load_model(
@@ -239,59 +223,6 @@ def model(spec: str | Path | nn.Module, options: Options) -> LoadedModel:
 def _given(options: Options, key: str) -> bool:
     """Whether an option says what a model file would say under ``table.key``."""
     return getattr(options, key.partition(".")[2], None) is not None
-
-
-def activation(model: LoadedModel, end: Ending, options: Options) -> tuple[str, bool]:
-    """What to apply, and whether the classes exclude each other.
-
-    Raises
-    ------
-    UsageError
-        If the model ends in an activation already, and another was asked for but not forced.
-    """
-    last, classes = end.op, end.classes
-    has_softmax, has_sigmoid = "softmax" in last, "sigmoid" in last
-    asked = options.activation
-    said = model.activation if asked is None else asked
-    _refuse_second_activation(model, last, said, forced=options.force_activation)
-    if asked is not None or (options.force_activation and said is not None):
-        assert said is not None
-        chosen = said
-    elif has_softmax or has_sigmoid:
-        chosen = "none"
-        log.info("the model ends in %s, so no activation is added", last.split(".")[1])
-    elif model.activation is not None:
-        chosen = model.activation
-    else:
-        chosen = "sigmoid" if classes == 1 else "softmax"
-        log.info(
-            "activation: %s (%d output channels); change it with --activation", chosen, classes
-        )
-    exclusive = classes > 1 and chosen != "sigmoid" and not has_sigmoid
-    return chosen, exclusive
-
-
-def _refuse_second_activation(
-    model: LoadedModel, last: str, said: str | None, *, forced: bool
-) -> None:
-    """Refuse an activation on top of the model's own, but for the two that change nothing."""
-    own = next((name for name in ("softmax", "sigmoid") if name in last), None)
-    undoes_log = "log_softmax" in last and said == "softmax"
-    if own is None or said in (None, "none") or undoes_log or forced:
-        return
-    raise UsageError(
-        f"model {model.name} ends in {last.split('.')[1]} already, so --activation {said} would "
-        f"squash its scores twice; leave it out, or say none (or --force-activation if you mean "
-        f"it)"
-    )
-
-
-def dtype(asked: str, end: Ending, activation: str) -> str:
-    """Type of the stored scores."""
-    if asked != "auto":
-        return asked
-    ends = "softmax" in end.op or "sigmoid" in end.op
-    return "uint8" if activation != "none" or (ends and "log" not in end.op) else "float32"
 
 
 def scaling(slide: Slide, model: LoadedModel, options: Options, channels: int) -> Scaling:

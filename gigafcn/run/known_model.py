@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gigafcn.analysis import Footprint
+    from gigafcn.meaning import Meaning
     from gigafcn.model.loading import LoadedModel
     from gigafcn.run.options import Options
 
@@ -67,6 +68,10 @@ class KnownModel:
     def footprint(self, key: tuple[Any, ...], find: Callable[[], Footprint]) -> Footprint:
         """The footprint that ``find`` finds, for what ``key`` says."""
         return self._once(("footprint", *key), find)
+
+    def meaning(self, key: tuple[Any, ...], find: Callable[[], Meaning]) -> Meaning:
+        """What the output is, for what ``key`` says."""
+        return self._once(("meaning", *key), find)
 
     def _once(self, key: tuple[Any, ...], find: Callable[[], Found]) -> Found:
         if key not in self._kept:

@@ -231,7 +231,7 @@ def _report(request: Request) -> PlanReport:
     return PlanReport(
         image=run.geometry.image,
         resolution=request.grid.described,
-        map=(len(spec.classes), *run.box.shape),
+        map=(len(spec.classes) - run.rest, *run.box.shape),
         stored=(len(spec.stored), *spec.shape),
         tile=run.tile,
         tissue=None if run.tissue is None else (run.tissue.share, run.computed_share),

@@ -14,7 +14,9 @@ from torch import nn
 
 from gigafcn.analysis import Footprint, analyze_at
 from gigafcn.engine.allocation import share_heaps
+from gigafcn.engine.forward import Forward
 from gigafcn.engine.pixels import PRECISIONS
+from gigafcn.engine.probe import module_meaning, small_shapes
 from gigafcn.engine.reading import PaddedImage
 from gigafcn.errors import ModelError, NonLocalError, UnsteadyError, UsageError
 from gigafcn.graph.programs import Programs, likely_padded
@@ -24,6 +26,7 @@ from gigafcn.plan.planning import Layout, choose_layout
 from gigafcn.plan.projection import Demand, lane_px
 from gigafcn.plan.run_plan import RunPlan
 from gigafcn.run import choices
+from gigafcn.run.activation import Activation, activation
 from gigafcn.run.known_model import KnownModel
 from gigafcn.run.padding import footprint_at, laid_out
 from gigafcn.run.resolution import image_grid, placed
@@ -36,8 +39,8 @@ from gigafcn.slide.orientation import tell_turn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gigafcn.engine.forward import Forward
     from gigafcn.graph.model_graph import ModelGraph
+    from gigafcn.meaning import Meaning
     from gigafcn.model.loading import LoadedModel
     from gigafcn.plan.image_grid import ImageGrid
     from gigafcn.plan.map_geometry import MapGeometry
@@ -138,7 +141,7 @@ def _prepared(
     channels = choices.channels(slide, model, options.channels)
     mpp = choices.mpp(slide, options.slide_mpp)
     if options.mode != "exact":
-        chosen = _Chosen(grid, channels, "none", device, mpp)
+        chosen = _Chosen(grid, channels, None, device, mpp)
         return _windowed_request(slide, model, options, chosen)
     if options.window is not None:
         raise UsageError(f"window {options.window} is for mode blend and patch, not mode exact")
@@ -151,28 +154,37 @@ def _prepared(
     period = footprint.output_period
     geometry, footprint = _placed(grid.shape, footprint, traced, classifier, model, options)
     assert footprint.graph is not None
-    end = choices.ending(footprint.graph)
-    activation, exclusive = choices.activation(model, end, options)
-    kept = saving(
-        model, options, end, activation, exclusive=exclusive, stride=geometry.stride,
-        mpp=grid.mpp,
-    )  # fmt: skip
+    classes = footprint.graph.result.channels
+    meaning = _meaning(known, model, len(channels), output, footprint.size)
+    found = activation(model, meaning, classes, options)
+    kept = saving(model, options, classes, found, stride=geometry.stride, mpp=grid.mpp)
     demand = Demand(
         graph=footprint.graph,
         box=kept.aligned(choices.map_part(slide, grid, geometry, options.region), geometry.shape),
         period=period,
         stride=footprint.stride,
-        classes=end.classes,
+        classes=classes,
         saving=kept,
         **_sizes(slide, grid, model, options, device),
     )
     layout = _layout(demand, options)
-    chosen = _Chosen(grid, channels, activation, device, mpp)
+    chosen = _Chosen(grid, channels, found, device, mpp)
     plan = _plan(slide, model, options, geometry, demand, layout, chosen)
     return Request(
         slide, model, footprint, plan, layout, demand, _image(slide, plan, options), grid, mpp,
         options, classifier=classifier,
     )  # fmt: skip
+
+
+def _meaning(
+    known: KnownModel, model: LoadedModel, channels: int, output: str | int | None, size: int
+) -> Meaning:
+    """What the output of a model is, found once."""
+    forward = Forward(model.module, output)
+    return known.meaning(
+        (id(model.module), channels, output),
+        lambda: module_meaning(forward, small_shapes(channels, size)),
+    )
 
 
 def _traced(
@@ -284,7 +296,7 @@ class _Chosen:
 
     grid: ImageGrid
     channels: tuple[int, ...]
-    activation: str
+    activation: Activation | None
     device: str
     mpp: tuple[float, float] | None
     windows: Windows | None = None
@@ -299,6 +311,7 @@ def _plan(
     layout: Layout,
     chosen: _Chosen,
 ) -> RunPlan:
+    assert chosen.activation is not None
     plan = RunPlan(
         geometry=geometry,
         spec=_spec(slide, model, options, demand, layout, geometry, chosen),
@@ -306,7 +319,9 @@ def _plan(
         level=chosen.grid.level,
         channels=chosen.channels,
         scaling=choices.scaling(slide, model, options, len(chosen.channels)),
-        activation=chosen.activation,
+        activation=chosen.activation.name,
+        meaning=chosen.activation.why,
+        rest=demand.saving.rest,
         tile=layout.tile,
         strip=layout.strip,
         block=layout.block,
@@ -325,6 +340,11 @@ def _plan(
     return with_tissue(plan, slide, options, demand)
 
 
+def _other(names: tuple[str, ...]) -> str:
+    """Name of the class that a model's output leaves out."""
+    return "other" if "other" not in names else "none of these"
+
+
 def _spec(
     slide: Slide,
     model: LoadedModel,
@@ -341,6 +361,9 @@ def _spec(
         float(geometry.offset[a] + demand.box.spans[a].start * geometry.stride[a]) for a in (0, 1)
     ]
     stride = [geometry.stride[a] * saving.averaged[a] for a in (0, 1)]
+    if saving.rest:
+        names = (*names, _other(names))
+        own_colours = None
     return MapSpec(
         shape=saving.shape(demand.box),
         classes=names,

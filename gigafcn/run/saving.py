@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from gigafcn.errors import UsageError
 from gigafcn.plan.saving import Saving, blocks_of, map_mpp
-from gigafcn.run import choices
+from gigafcn.run.activation import dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from fractions import Fraction
 
     from gigafcn.model.loading import LoadedModel
+    from gigafcn.run.activation import Activation
     from gigafcn.run.options import Options
 
 log = logging.getLogger(__name__)
@@ -74,10 +75,9 @@ def named_classes(
 def saving(
     model: LoadedModel,
     options: Options,
-    end: choices.Ending,
-    activation: str,
+    classes: int,
+    found: Activation,
     *,
-    exclusive: bool,
     mpp: tuple[float, float] | None,
     stride: tuple[Fraction, Fraction],
 ) -> Saving:
@@ -85,10 +85,10 @@ def saving(
 
     Parameters
     ----------
-    end, activation
-        How the model ends, and what is applied to that.
-    exclusive
-        Whether its classes exclude each other, so that each pixel has a likeliest one.
+    classes
+        Of the model's output.
+    found
+        What is applied to it, and what that gives.
     mpp
         Micrometres (y, x) per input px; None when unknown.
     stride
@@ -99,16 +99,18 @@ def saving(
     UsageError
         If it cannot be done.
     """
-    _, numbers = named_classes(model, options.classes, end.classes)
-    if options.save == "labels" and not exclusive:
+    _, numbers = named_classes(model, options.classes, classes)
+    if options.save == "labels" and not found.exclusive:
         raise UsageError(
             f"the classes of model {model.name} do not exclude each other, so no pixel has one "
             f"label; take --save probabilities"
         )
+    labels = found.exclusive and options.save != "probabilities"
     return Saving(
         scores=() if options.save == "labels" else numbers,
-        labels=exclusive and options.save != "probabilities",
-        dtype=choices.dtype(options.dtype, end, activation),
+        labels=labels,
+        dtype=dtype(options.dtype, found),
+        rest=found.rest and labels,
         averaged=_averaged(options.save_mpp, mpp, stride),
     )
 

@@ -16,11 +16,12 @@ import torch
 from gigafcn.engine.axes import SCORES, USUAL, named
 from gigafcn.engine.forward import Forward, tuned_forward
 from gigafcn.engine.pixels import PRECISIONS
-from gigafcn.engine.probe import Probe, probed
+from gigafcn.engine.probe import Probe, module_meaning, probed
 from gigafcn.errors import ModelError, UsageError
 from gigafcn.plan.window_layout import WindowDemand, choose_window_layout
 from gigafcn.plan.windows import Windows, blend_windows, patch_windows, windows_geometry
 from gigafcn.run import choices
+from gigafcn.run.activation import Activation, activation
 from gigafcn.run.saving import saving
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Windowed:
     geometry: MapGeometry
     demand: WindowDemand
     layout: Layout
-    activation: str
+    activation: Activation
     forward: Forward
 
 
@@ -93,11 +94,9 @@ def windowed(
     forward = replace(forward, axes=probe.axes)
     _say_axes(model, probe.axes)
     geometry = windows_geometry(image, windows, border=options.border or "valid")
-    end = choices.Ending(probe.last_op, probe.classes)
-    activation, exclusive = choices.activation(model, end, options)
-    kept = saving(
-        model, options, end, activation, exclusive=exclusive, stride=geometry.stride, mpp=grid.mpp
-    )
+    meaning = module_meaning(replace(forward, module=model.module), [shape])
+    found = activation(model, meaning, probe.classes, options)
+    kept = saving(model, options, probe.classes, found, stride=geometry.stride, mpp=grid.mpp)
     part = choices.map_part(slide, grid, geometry, options.region)
     demand = WindowDemand(
         windows=windows,
@@ -115,7 +114,7 @@ def windowed(
     layout = choose_window_layout(
         demand, tile=options.tile, budget=choices.memory(options) // workers, workers=workers
     )
-    return Windowed(windows, geometry, demand, layout, activation, forward)
+    return Windowed(windows, geometry, demand, layout, found, forward)
 
 
 def _say_axes(model: LoadedModel, axes: str) -> None:
