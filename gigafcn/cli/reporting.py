@@ -184,6 +184,8 @@ def closing_line(result: Result) -> str:
         notes.append(f"{summary['no_data_px']} px of the image hold no data")
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
+    if "scores" in summary:
+        notes.append(f"activation {summary['scores']}")
     notes += [f"WARNING: {doubt.short}" for doubt in summary.get("doubts", ())]
     last = ", ".join([f"bottleneck {slowest}", *notes])
     return (

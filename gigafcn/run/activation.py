@@ -69,7 +69,8 @@ def activation(model: LoadedModel, meaning: Meaning, classes: int, options: Opti
         found = _as_told(said, meaning, classes)
     else:
         found = _as_proved(model, meaning, classes)
-    log.info("activation: %s (%s)", found.name, found.why)
+    if options.activation is None:  # who gave it knows
+        log.info("activation: %s (%s)", found.name, found.why)
     return found
 
 

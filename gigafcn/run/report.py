@@ -128,6 +128,9 @@ class PlanReport:
     """Of stored scores."""
 
     activation: str
+    meaning: str
+    """What the model's output is, and why."""
+
     labels: bool = False
     """Whether labels are stored."""
 
@@ -146,7 +149,7 @@ class PlanReport:
             ("resolution", self.resolution),
             ("map", f"{self.map[0]} classes, {self.map[1]} x {self.map[2]} px"),
             ("stored", self._stored),
-            ("activation", self.activation),
+            ("activation", f"{self.activation} ({self.meaning})"),
             ("mode", self.mode),
             *(self._exact_rows() if self.windows is None else self.windows.rows()),
             *self._tissue_rows(),
@@ -247,6 +250,7 @@ def _report(request: Request) -> PlanReport:
         dtype=spec.dtype,
         labels=spec.labels,
         activation=run.activation,
+        meaning=run.meaning,
         mode=run.mode,
         **of_mode | {"seconds": of_mode["seconds"] / workers},
     )

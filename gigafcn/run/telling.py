@@ -98,6 +98,7 @@ def summary(request: Request, outcome: Outcome, seconds: float) -> dict[str, Any
         "uncovered": uncovered(request.plan),
         "bottleneck": name,
         "bottleneck_share": share,
+        "scores": f"{request.plan.activation} ({request.plan.meaning})",
         "model": request.model.name,
         "slide": request.slide.name,
     }

@@ -182,7 +182,11 @@ def test_other_torchscript_is_blended(folder: Path) -> None:
 def test_onnx_is_blended(folder: Path) -> None:
     weights = np.random.default_rng(0).normal(size=(2, 3, 3, 3)).astype(np.float32)
     write_onnx(folder / "net.onnx", weights, ("b", 3, "y", "x"))
-    found, _ = mapped(folder, "net.onnx", "--mode", "blend", "--window", "64")
+    words = ("--mode", "blend", "--window", "64")
+    # Nothing shows what such a file gives.
+    message = refused(2, "infer", "slide.tif", "-m", "net.onnx", *words, cwd=folder)
+    assert "nothing proves what the output of model net is" in message
+    found, _ = mapped(folder, "net.onnx", *words, "--activation", "softmax")
     net = nn.Conv2d(3, 2, 3, padding=1, bias=False)
     net.load_state_dict({"weight": torch.from_numpy(weights)})
     close(found[:, 2:40, 2:40], whole(net, folder)[:, 2:40, 2:40])
@@ -252,7 +256,8 @@ def test_a_second_activation_is_refused_unless_forced(folder: Path) -> None:
     )
     words = ("infer", "slide.tif", "-m", "ends.py:make", "--trust", "--activation", "sigmoid")
     message = refused(2, *words, cwd=folder)
-    assert "ends in softmax already, so --activation sigmoid would" in message
+    assert "gives probabilities already (softmax in the model" in message
+    assert "so --activation sigmoid would squash its scores twice" in message
     done = gigafcn(*words, *FLOAT, "--force-activation", cwd=folder)
     assert done.code == 0, done.err
     twice = whole(nn.Sequential(tiny(), nn.Softmax(dim=1)), folder, activation="sigmoid")
