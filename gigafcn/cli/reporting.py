@@ -166,8 +166,6 @@ def closing_line(result: Result) -> str:
     if summary.get("halo") is not None:
         halo = "/".join(f"{side:g}" for side in summary["halo"])
         mode = f"halo {halo} px, {summary['mode']}"
-    if summary.get("padding"):
-        mode += f", {summary['padding']}"
     profile = f", profile {summary['profile']}" if "profile" in summary else ""
     notes = [summary["resolution"]] if "resolution" in summary else []
     computed, stained = summary.get("computed_share", 1.0), summary.get("looks_like_tissue")
@@ -184,6 +182,8 @@ def closing_line(result: Result) -> str:
         notes.append(f"{summary['no_data_px']} px of the image hold no data")
     share = summary.get("bottleneck_share")
     slowest = f"{summary['bottleneck']}" + (f" ({share:.0%})" if share is not None else "")
+    if summary.get("padding"):
+        notes.append(summary["padding"])
     if "scores" in summary:
         notes.append(f"activation {summary['scores']}")
     notes += [f"WARNING: {doubt.short}" for doubt in summary.get("doubts", ())]

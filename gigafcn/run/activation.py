@@ -69,8 +69,9 @@ def activation(model: LoadedModel, meaning: Meaning, classes: int, options: Opti
         found = _as_told(said, meaning, classes)
     else:
         found = _as_proved(model, meaning, classes)
-    if options.activation is None:  # who gave it knows
-        log.info("activation: %s (%s)", found.name, found.why)
+    if said != found.name:  # who said so knows
+        hint = "; change it with --activation" if meaning.kind == "logits" else ""
+        log.info("activation: %s (%s)%s", found.name, found.why, hint)
     return found
 
 
@@ -96,8 +97,7 @@ def _as_proved(model: LoadedModel, meaning: Meaning, classes: int) -> Activation
         )
     if kind == "logits":
         name = "sigmoid" if classes == 1 else "softmax"
-        why = f"{classes} output channels of {meaning.why}; change it with --activation"
-        return Activation(name, classes > 1, False, True, why)
+        return Activation(name, classes > 1, False, True, f"{classes} output channels")
     name = "exp" if meaning.logarithms else "none"
     what = meaning.why if meaning.own else f"no logits: {meaning.why}"
     exclusive, rest = kind in ("exclusive", "incomplete"), kind == "incomplete"

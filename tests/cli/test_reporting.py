@@ -72,6 +72,7 @@ def test_the_closing_line_says_size_time_speed_halo_mode_bottleneck_and_place() 
             "halo": (47, 46, 47, 46),
             "mode": "exact",
             "padding": "padded to 2968 x 2224 px",
+            "scores": "softmax (3 output channels)",
             "model": "demonstration",
             "bottleneck": "computing",
             "bottleneck_share": 0.914,
@@ -80,8 +81,8 @@ def test_the_closing_line_says_size_time_speed_halo_mode_bottleneck_and_place() 
     )
     assert closing_line(cast("Any", result)) == (
         "2220 x 2967 px in 12.3 s, 0.534 Mpx/s while mapping, halo 47/46/47/46 px, exact, "
-        "padded to 2968 x 2224 px, model demonstration, bottleneck computing (91%): case.zarr, "
-        "picture case.png"
+        "model demonstration, bottleneck computing (91%), padded to 2968 x 2224 px, activation "
+        "softmax (3 output channels): case.zarr, picture case.png"
     )
 
 
