@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CLASSES = {
     "not local": "an op needs the whole image, so no tiling is exact",
     "refuted": "a check failed: tiles do not give what the whole image would",
+    "rounded": "every op has a local rule, but the precision that was asked for changes the "
+    "model's own output by more than can be certified",
     "structural": "every op has a local rule; each tile computes all that its pixels depend on",
     "structural+measured": "every op has a local rule, and on images of their own NaN outside a "
     "tile's need did not reach it and sweeps equalled the module up to rounding",

@@ -54,4 +54,10 @@ def checks_before(request: Request) -> Checks:
     coarse = coarseness(request)
     if coarse is not None:
         log.info("%s", coarse)
+        if not coarse.certified:
+            log.warning(
+                "the map is not certified: in %s the model's own output changes by %.2g, and %.2g "
+                "is the most that is; take a finer --precision",
+                coarse.precision, coarse.output, coarse.cap,
+            )  # fmt: skip
     return Checks(certificate, coarse, doubtful)

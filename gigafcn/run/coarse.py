@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gigafcn.certificate.compare import CAPS, PROBABILITY_CAP
 from gigafcn.engine.pixels import PRECISIONS, activated, to_input
 from gigafcn.engine.precision import as_asked, threads
 from gigafcn.engine.sweep import Sweep
@@ -48,6 +49,18 @@ class Coarseness:
     box: tuple[int, int, int, int]
     """Where in the map, (y0, x0, y1, x1) in px; in blend and patch, of the first window there."""
 
+    output: float = 0.0
+    """Largest difference of the model's own output, before an activation."""
+
+    cap: float = float("inf")
+    """Difference of it up to which the map is certified: in parts of the largest, by precision, or
+    half a step of 8 bits for probabilities."""
+
+    @property
+    def certified(self) -> bool:
+        """Whether the output stays within the cap."""
+        return self.output <= self.cap
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
@@ -76,9 +89,13 @@ def coarseness(request: Request) -> Coarseness | None:
         return None
     box = Box.of(middle(plan, 0, SIDE_PX), middle(plan, 1, SIDE_PX))
     with threads(plan.threads), as_asked():
-        fine, coarse = (
-            _scores(request, replace(plan, precision=p), box) for p in ("fp32", plan.precision)
-        )
+        outputs = [
+            _output(request, replace(plan, precision=p), box).double()
+            for p in ("fp32", plan.precision)
+        ]
+    fine, coarse = (activated(output, plan.activation) for output in outputs)
+    is_probability = plan.activation == "none" and plan.spec.dtype == "uint8"
+    largest = outputs[0].abs().max().item()
     difference = (fine - coarse).abs()
     other = (fine.argmax(1) != coarse.argmax(1)).double().mean().item()
     return Coarseness(
@@ -87,17 +104,16 @@ def coarseness(request: Request) -> Coarseness | None:
         mean=difference.mean().item(),
         labels=other if plan.spec.labels else None,
         box=(box.y0, box.x0, box.y1, box.x1),
+        output=(outputs[0] - outputs[1]).abs().max().item(),
+        cap=PROBABILITY_CAP if is_probability else CAPS[plan.precision] * largest,
     )
 
 
-def _scores(request: Request, plan: RunPlan, box: Box) -> Tensor:
-    """Scores (b, c, y, x) in double."""
-    logits = (
-        _swept(request, plan, box)
-        if plan.windows is None
-        else _of_window(request, plan, plan.windows, box)
-    )
-    return activated(logits.double(), plan.activation)
+def _output(request: Request, plan: RunPlan, box: Box) -> Tensor:
+    """What the model gives (b, c, y, x)."""
+    if plan.windows is None:
+        return _swept(request, plan, box)
+    return _of_window(request, plan, plan.windows, box)
 
 
 def _swept(request: Request, plan: RunPlan, box: Box) -> Tensor:

@@ -59,6 +59,8 @@ def map_certificate(request: Request, count: int, checks: Checks) -> dict[str, A
     if request.plan.windows is not None:
         return _window_certificate(request, count) | changed
     exactness = "structural" if checked is None else checked.exactness
+    if coarse is not None and not coarse.certified:
+        exactness = "rounded"
     return {
         "mode": "exact",
         "class": exactness,

@@ -60,8 +60,29 @@ SAME: dict[str, Scores] = {
     "relu": functional.relu,
     "softplus": functional.softplus,
     "clamped": lambda y: y.clamp(0, 1),
+    "hardtanh": functional.hardtanh,
+    "exp alone": lambda y: (y / 8).exp(),
+    "mean of a stack": lambda y: torch.stack([soft(y), soft(2 * y)]).mean(0),
+    "one and its rest": lambda y: torch.cat([y[:, :1].sigmoid(), 1 - y[:, :1].sigmoid()], 1),
 }
 """Outputs that are the map as they are."""
+
+
+class Residual(Net):
+    """What is added to the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + 0.1 * self.conv(x)[:, :3]
+        return result
+
+
+@pytest.mark.parametrize("mode", ["exact", "blend"])
+def test_a_residual_to_the_image_is_no_logit(mode: str, tmp_path: Path) -> None:
+    net, image = Residual(soft).eval(), small_image(96, 96)
+    how: dict[str, Any] = {} if mode == "exact" else {"mode": "blend", "window": 96}
+    found = gigafcn.infer(image, net, tmp_path / "m.zarr", **OPTIONS | how)
+    # Sums of 27 products of up to 4, in single precision.
+    np.testing.assert_allclose(scores_of(found.path), answer(net, image), atol=2e-5)
 
 
 def answer(net: nn.Module, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import gigafcn
 from tests.run.small_nets import Skip, random_numbers
@@ -106,6 +107,32 @@ def test_half_precision_says_what_it_changes(
     assert told["mean"] / 4 < found.mean() < 4 * told["mean"]
     # bf16 has 8 bits, fp16 11: three layers of sums of some tens of terms lose a few percent.
     assert found.max() < 0.1
+
+
+@pytest.mark.parametrize(("half", "part"), [("bf16", 5e-2), ("fp16", 1e-2)])
+def test_what_a_coarse_precision_changes_too_much_is_not_certified(
+    half: str, part: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Differences of large numbers that are nearly equal keep few of their bits.
+    cancelling = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
+    with torch.no_grad():
+        first, last = cancelling
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        first.weight.fill_(100.0)
+        first.weight[::2] += 0.05
+        last.weight.copy_(torch.tensor([1.0, -1.0]).repeat(2, 4)[:, :, None, None])
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    result = gigafcn.infer(image, cancelling, tmp_path / "m.zarr", precision=half)
+    told = result.certificate["coarseness"]
+    assert result.certificate["class"] == "rounded"
+    assert told["output"] > told["cap"] > 0
+    assert f"{told['output']:.2g}, and {told['cap']:.2g} is the most" in caplog.text
+    plain = nn.Conv2d(3, 2, 3, padding=1)
+    result = gigafcn.infer(image, plain, tmp_path / "p.zarr", precision=half)
+    told = result.certificate["coarseness"]
+    assert result.certificate["class"].startswith("structural")
+    assert told["output"] < told["cap"] < 10 * part
 
 
 def test_float16_is_stored_rounded(case: Case, tmp_path: Path) -> None:
