@@ -7,7 +7,18 @@ from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 from gigafcn.meaning.calls import RULES, Call, passed, rule
-from gigafcn.meaning.values import ONE, Total, Values, hull, joined, moved, part, plus, times
+from gigafcn.meaning.values import (
+    ONE,
+    Total,
+    Values,
+    hull,
+    joined,
+    moved,
+    part,
+    plus,
+    times,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +41,18 @@ def _same(call: Call) -> Values:
     return (
         kept if word in ("flip", "roll") else replace(kept, key=source.key, rest_of=source.rest_of)
     )
+
+
+@rule("as_strided")
+def _laid_out(call: Call) -> Values:
+    """Global pooling of channels-last images lays its result (b, c, 1, 1) out so: it stays."""
+    source = call.source
+    batch, channels = (*call.shape, 1, 1)[:2]
+    strides = [*(call.arguments.get("stride") or ()), 0, 0]
+    same = call.shape == source.shape and set(call.shape[2:]) <= {1}
+    if not same or (strides[1] != 1 and channels > 1) or (strides[0] != channels and batch > 1):
+        return unknown(call.shape, "as_strided, of which nothing is known", call.key)
+    return replace(source, rest_of=source.rest_of)
 
 
 @rule("view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten unflatten view_copy")

@@ -85,6 +85,21 @@ def test_a_residual_to_the_image_is_no_logit(mode: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(scores_of(found.path), answer(net, image), atol=2e-5)
 
 
+@pytest.mark.parametrize("end", [None, nn.Softmax(1)], ids=["logits", "probabilities"])
+def test_global_pooling_at_the_end_is_followed(end: nn.Module | None, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), *([end] if end else []))
+    pooled = nn.Sequential(net, nn.AdaptiveAvgPool2d(1)).eval()
+    image = small_image(96, 64)
+    how = OPTIONS | {"mode": "patch", "window": 32, "tile": None}
+    found = scores_of(gigafcn.infer(image, pooled, tmp_path / "m.zarr", **how).path)
+    expected = answer(pooled, image[32:64, :32])[:, 0, 0]
+    if end is None:
+        expected = np.exp(expected) / np.exp(expected).sum()
+    # Means of 1024 px in single precision.
+    np.testing.assert_allclose(found[:, 1, 0], expected, atol=1e-5)
+
+
 def answer(net: nn.Module, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
     with torch.no_grad():
